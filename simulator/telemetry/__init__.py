@@ -1,0 +1,35 @@
+"""What is recorded: tables, columns, units, the recorder and the record."""
+
+from __future__ import annotations
+
+from simulator.telemetry.record import (
+    JobOutcome,
+    NodeFacts,
+    PoolFacts,
+    Record,
+    ServiceRecord,
+    SignalRead,
+    SiteFacts,
+)
+from simulator.telemetry.recorder import ColumnBuffer, MemorySink, Recorder, Sink
+from simulator.telemetry.tables import PHASES, TABLES, WAIT_REASONS, Column, Phase, Table
+
+__all__ = [
+    "PHASES",
+    "TABLES",
+    "WAIT_REASONS",
+    "Column",
+    "ColumnBuffer",
+    "JobOutcome",
+    "MemorySink",
+    "NodeFacts",
+    "Phase",
+    "PoolFacts",
+    "Record",
+    "Recorder",
+    "ServiceRecord",
+    "SignalRead",
+    "Sink",
+    "SiteFacts",
+    "Table",
+]

@@ -1,0 +1,180 @@
+"""What happened in a run, as arrays: the only thing the books are made from.
+
+No prices, carbon or weather here: those are applied afterwards, so that one record serves
+many grids, climates and tariffs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.foundation.calendar import Calendar
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node's idle power, price and embodied carbon, shared evenly over its GPUs."""
+
+    node_type: str
+    gpu_type: str
+    gpus_per_node: int
+    gpu_idle_w: float
+    """Power of one GPU that nobody holds. [W]"""
+    host_idle_w: float
+    """Power of the node without its GPUs, idle. [W per node]"""
+    price_usd: float | None
+    embodied_gco2e: float | None
+    peak_flop_per_s: float | None = None
+    """Dense bf16 (or fp16) peak of one GPU, for reports. [flop/s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """A pool of equal nodes at one site; the code of a pool is its position in the record."""
+
+    name: str
+    site: int
+    nodes: int
+    node: NodeFacts
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the pool."""
+        return self.nodes * self.node.gpus_per_node
+
+    @property
+    def idle_w_per_gpu(self) -> float:
+        """IT power of a GPU nobody holds, with its share of the host. [W]"""
+        return self.node.gpu_idle_w + self.node.host_idle_w / self.node.gpus_per_node
+
+    @property
+    def host_idle_w_per_gpu(self) -> float:
+        """Host part of `idle_w_per_gpu`. [W]"""
+        return self.node.host_idle_w / self.node.gpus_per_node
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFacts:
+    """A site; its code is its position in the record."""
+
+    name: str
+    timezone: str
+    network_power_w: float
+    """Switches and other IT that draws constantly. [W]"""
+    limit_w: float | None
+    """Interconnection limit at the meter. [W]"""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRead:
+    """A decision read a signal: re-accounting with another one would be wrong."""
+
+    site: str
+    signal: str
+    reader: str
+
+
+@dataclass(slots=True)
+class JobOutcome:
+    """Per-job columns, all of length n; text columns are lists."""
+
+    job_id: list[str]
+    kind: list[str]
+    tenant: list[str]
+    queue: list[str]
+    model: list[str]
+    site: NDArray[np.int16]
+    """Site code of the last stint; -1 if it never started."""
+    pool: NDArray[np.int16]
+    gpus: NDArray[np.int32]
+    tokens: FloatArray
+    """Work done in tokens; NaN for jobs counted in reference seconds."""
+    work_done: FloatArray
+    priority: NDArray[np.int32]
+    submitted_s: FloatArray
+    started_s: FloatArray
+    """First start; NaN if it never started."""
+    finished_s: FloatArray
+    """NaN if still running or queued."""
+    state: list[str]
+    wait_s: FloatArray
+    run_s: FloatArray
+    requested_run_s: FloatArray
+    deadline_s: FloatArray
+    lost_gpu_seconds: FloatArray
+    """GPU-seconds of work that a failure undid."""
+    stalled_gpu_seconds: FloatArray
+    """GPU-seconds spent writing checkpoints while in phase running."""
+    productive_share: FloatArray
+    """Share of the running GPU-seconds that is productive by the job's own step breakdown
+    (1 minus bubble, exposed communication; 1 where unknown)."""
+    restarts: NDArray[np.int32]
+    preemptions: NDArray[np.int32]
+    flop_per_unit: FloatArray
+    """Model FLOP per unit of work (per token); NaN where MFU has no meaning."""
+    peak_flop_per_s: FloatArray
+    """Dense peak of one GPU at the precision used; NaN where MFU has no meaning."""
+
+    def __len__(self) -> int:
+        """Jobs."""
+        return len(self.job_id)
+
+
+@dataclass(slots=True)
+class ServiceRecord:
+    """What a service leaves beside its replicas' jobs."""
+
+    name: str
+    tiers: tuple[str, ...]
+    ttft_slo_s: tuple[float, ...]
+    model: str
+    replica_jobs: list[int] = field(default_factory=list)
+    """Rows of its replicas in the jobs."""
+    counters: dict[str, float] = field(default_factory=dict)
+    """Weighted: requests_in, requests_out, in_flight, shed, retried, failed, tokens_in,
+    tokens_out, prompt_tokens_out; and in-flight and shed tokens."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    """Percentiles, stability, headroom."""
+    hourly: dict[str, Any] = field(default_factory=dict)
+    """Columns of `services_hourly`."""
+    histogram: dict[str, Any] = field(default_factory=dict)
+    """Columns of `latency_histogram`."""
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything that the engine knows at the horizon."""
+
+    horizon_s: float
+    calendar: Calendar
+    sites: tuple[SiteFacts, ...]
+    pools: tuple[PoolFacts, ...]
+    jobs: JobOutcome
+    segments: Mapping[str, NDArray[Any]]
+    """Columns of `segments`; site, pool and phase as codes."""
+    waits: Mapping[str, NDArray[Any]]
+    """Columns of `waits`; reasons as codes."""
+    outages: Mapping[str, NDArray[Any]]
+    """pool, node, start_s, end_s, gpus, planned (0/1): nodes that were down."""
+    services: tuple[ServiceRecord, ...] = ()
+    storage: Mapping[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    """Site code -> (times_s, power_w) dispatch of online storage at the meter: charging
+    positive, discharging negative; holds until the next time."""
+    limits: Mapping[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    """Site code -> (times_s, limit_w) of called limits at the meter."""
+    thermal: Mapping[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    """Site code -> (times_s, capacity fraction) of cooling capacity lost by faults."""
+    signals_read: tuple[SignalRead, ...] = ()
+    events: int = 0
+    """Events that the clock handled."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Passes, candidate tests, decisions, crowd steps: what CI gates on."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader must be told (steps outside the measured range, skipped trace rows)."""
