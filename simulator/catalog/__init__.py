@@ -1,0 +1,1 @@
+"""Sourced tables: GPUs, nodes, models, grids, plants, prices, each value with source, date and basis."""

@@ -1,0 +1,403 @@
+"""What the catalog's entries look like: one frozen dataclass a kind, in SI units.
+
+A field's unit is part of its name and of its type, so the reader of the YAML files knows it without a
+second table. ``None`` is a blank: no source gave the number. Read such a field through
+``Catalog.need``, which refuses a blank by name. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.foundation.quantity import (
+    Bytes,
+    BytesPerSecond,
+    Celsius,
+    FlopPerSecond,
+    Fraction,
+    GramsPerKwh,
+    Kelvin,
+    Quantity,
+    Seconds,
+    Usd,
+    UsdPerKwh,
+    Watts,
+)
+
+GramsCo2e = Annotated[float, Quantity("g")]
+Pascals = Annotated[float, Quantity("Pa")]
+Metres = Annotated[float, Quantity("m")]
+UsdPerKwMonth = Annotated[float, Quantity("USD/kW-month")]
+UsdPerWatt = Annotated[float, Quantity("USD/W")]
+UsdPerLitre = Annotated[float, Quantity("USD/L")]
+GramsPerWatt = Annotated[float, Quantity("g/W")]
+
+#: Twelve months (January first) by twenty-four UTC hours, or by 168 local hours of a week.
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GpuSpec:
+    """One GPU: dense arithmetic, memory, watts, its port into the scale-up domain."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    generation: Annotated[str, "Volta, Ampere, Hopper, Blackwell ..."]
+    release_year: Annotated[int, "Year of first shipment."]
+    memory_bytes: Annotated[Bytes, "Capacity of the high-bandwidth memory."]
+    memory_bandwidth_bytes_per_s: Annotated[BytesPerSecond, "Peak of that memory."]
+    fp32_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, FP32 outside the tensor cores."]
+    tf32_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, TF32 tensor cores."]
+    fp16_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, FP16 tensor cores."]
+    bf16_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, BF16 tensor cores."]
+    fp8_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, FP8 tensor cores."]
+    fp4_flop_per_s: Annotated[FlopPerSecond | None, "Dense peak, FP4 tensor cores."]
+    tdp_w: Annotated[Watts, "Thermal design power, the highest cap."]
+    idle_w: Annotated[Watts | None, "No process on the GPU."]
+    loaded_idle_w: Annotated[Watts | None, "A model resident and clocks up, no work."]
+    min_cap_w: Annotated[Watts | None, "Lowest power cap the part accepts."]
+    scale_up_bandwidth_bytes_per_s: Annotated[
+        BytesPerSecond, "Into the scale-up domain, one direction, per GPU."
+    ]
+    embodied_gco2e: Annotated[GramsCo2e | None, "Cradle to gate, one GPU module."]
+
+    def flop_per_s(self, precision: str) -> float | None:
+        """Return the dense peak at ``precision`` (``bf16`` ...), None where blank. [flop/s]"""
+        known = {
+            "fp32": self.fp32_flop_per_s,
+            "tf32": self.tf32_flop_per_s,
+            "fp16": self.fp16_flop_per_s,
+            "bf16": self.bf16_flop_per_s,
+            "fp8": self.fp8_flop_per_s,
+            "fp4": self.fp4_flop_per_s,
+        }
+        if precision not in known:
+            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(known)}")
+        return known[precision]
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node: its GPUs, its network ports, and the watts of everything that is not a GPU."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    gpu: Annotated[str, "The GPU's name in the catalog."]
+    gpus_per_node: Annotated[int, "GPUs in one node."]
+    scale_up_domain_gpus: Annotated[int, "GPUs in one scale-up domain; may span nodes."]
+    nic_bandwidth_bytes_per_s: Annotated[
+        BytesPerSecond, "Scale-out network, one direction, per GPU (not per node)."
+    ]
+    host_to_gpu_bandwidth_bytes_per_s: Annotated[
+        BytesPerSecond | None, "Host memory to one GPU, one direction."
+    ]
+    host_idle_w: Annotated[Watts | None, "The node without its GPUs, idle, at the supply's input."]
+    host_active_w: Annotated[Watts | None, "The node without its GPUs, all GPUs busy, same place."]
+    maximum_power_w: Annotated[Watts | None, "The whole node's rating."]
+    price_usd: Annotated[Usd | None, "The whole node with GPUs, without fabric."]
+    embodied_gco2e: Annotated[GramsCo2e | None, "Cradle to gate, the whole node with GPUs."]
+    liquid_heat_fraction: Annotated[Fraction, "Share of the node's heat that leaves in liquid."]
+
+
+@dataclass(frozen=True)
+class LinkSpec:
+    """One network port with its cable."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    bandwidth_bytes_per_s: Annotated[BytesPerSecond, "Line rate, one direction."]
+    latency_s: Annotated[Seconds | None, "One hop, port to port."]
+    port_w: Annotated[Watts | None, "Switch share and optics of one switch port."]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One transformer's shape. Counts; zero where a part does not exist."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    kind: Annotated[str, "dense or moe."]
+    attention: Annotated[str, "mha, gqa or mla."]
+    layers: Annotated[int, "Transformer blocks."]
+    hidden: Annotated[int, "Width of the residual stream."]
+    heads: Annotated[int, "Query heads."]
+    kv_heads: Annotated[int, "Key-value heads (mla: equal to heads, the cache is the latent)."]
+    head_dim: Annotated[int, "Width of one head; not always hidden / heads."]
+    ffn: Annotated[int, "Width of a dense feed-forward block (0: every block is of experts)."]
+    gated_mlp: Annotated[bool, "Three matrices (SwiGLU) instead of two."]
+    vocab: Annotated[int, "Rows of the embedding."]
+    tied_embeddings: Annotated[bool, "Input and output embedding are one matrix."]
+    context_tokens: Annotated[int, "Longest context the weights are released for."]
+    learned_positions: Annotated[int, "Rows of a learned position embedding; 0 for rotary."] = 0
+    experts: Annotated[int, "Routed experts of a MoE block."] = 0
+    experts_per_token: Annotated[int, "Routed experts a token visits."] = 0
+    expert_ffn: Annotated[int, "Width of one routed expert."] = 0
+    shared_experts: Annotated[int, "Experts every token visits."] = 0
+    shared_expert_ffn: Annotated[int, "Width of one shared expert."] = 0
+    dense_layers: Annotated[int, "Leading blocks of a MoE model that stay dense."] = 0
+    q_lora_rank: Annotated[int, "mla: rank of the query projection."] = 0
+    kv_lora_rank: Annotated[int, "mla: rank of the shared key-value latent."] = 0
+    qk_nope_head_dim: Annotated[int, "mla: head width without rotary part."] = 0
+    qk_rope_head_dim: Annotated[int, "mla: rotary head width, shared by all heads."] = 0
+    v_head_dim: Annotated[int, "mla: value head width."] = 0
+    mtp_layers: Annotated[int, "Extra multi-token-prediction blocks."] = 0
+    sliding_window_tokens: Annotated[int, "Window of the windowed blocks; 0: none."] = 0
+    full_attention_every: Annotated[int, "Of so many blocks one keeps full attention; 1: all."] = 1
+    parameters: Annotated[float | None, "Published total, to check the shape against."] = None
+    active_parameters: Annotated[float | None, "Published active per token."] = None
+    aliases: Annotated[tuple[str, ...], "Other names of the same weights or shape."] = ()
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """A serving engine's batching rule and its defaults."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    scheduler: Annotated[str, "vllm-v1, vllm-v0, sarathi or static."]
+    max_sequences: Annotated[int, "Most sequences in one batch."]
+    token_budget: Annotated[int, "Most tokens in one iteration."]
+    block_tokens: Annotated[int, "Tokens of one KV block."]
+    memory_fraction: Annotated[Fraction, "Share of GPU memory the engine takes."]
+    reserved_bytes: Annotated[Bytes, "Of that share: context, graphs, activations; per GPU."]
+    watermark_fraction: Annotated[Fraction, "KV blocks kept free at admission."]
+    cpu_overhead_s: Annotated[Seconds, "Host time of one iteration."]
+    cpu_overhead_per_sequence_s: Annotated[Seconds, "Host time of one sequence of one iteration."]
+    overlaps_cpu: Annotated[bool, "Host time hides behind the GPU: the longer of both counts."]
+
+
+@dataclass(frozen=True, eq=False)
+class GridSpec:
+    """A grid: its annual mix and how it moves by month and UTC hour.
+
+    The tables are (12, 24), January and 00:00 UTC first, multipliers whose mean over the hours of
+    ``mix_year`` is 1. ``fuel_shapes`` moves each fuel; ``intensity_shape`` and
+    ``clean_fraction_shape`` are what they give with the fitted year's mix and IPCC life-cycle factors.
+    """
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    timezone: Annotated[str, "IANA zone."]
+    mix: Annotated[Mapping[str, float], "Share of generation by fuel; sums to 1."]
+    mix_year: Annotated[int, "Year of the mix."]
+    fuel_shapes: Annotated[Mapping[str, Table], "By fuel, multiplier on its annual share."]
+    intensity_shape: Annotated[Table | None, "Multiplier on the annual intensity."]
+    clean_fraction_shape: Annotated[Table | None, "Multiplier on the annual carbon-free share."]
+    price_mean_usd_per_kwh: Annotated[UsdPerKwh | None, "Wholesale, time average."]
+    price_shape: Annotated[Table | None, "Multiplier on the mean price; may be negative."]
+    price_years: Annotated[str | None, "Years the price was fitted on."]
+    marginal_mean_g_per_kwh: Annotated[GramsPerKwh | None, "Marginal intensity, time average."]
+    marginal_shape: Annotated[Table | None, "Multiplier on the marginal mean."]
+    t_and_d_loss_fraction: Annotated[Fraction | None, "Lost between plant and meter."]
+
+
+@dataclass(frozen=True, eq=False)
+class FactorSet:
+    """Grams of CO2-equivalent per kWh generated, by fuel."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    kind: Annotated[str, "lifecycle or direct."]
+    g_per_kwh: Annotated[Mapping[str, float], "By fuel; a fuel without a number is absent. [g/kWh]"]
+
+
+@dataclass(frozen=True, eq=False)
+class WaterSet:
+    """Litres consumed at the power plant per kWh generated, by fuel (source water)."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    litres_per_kwh: Annotated[
+        Mapping[str, float], "By fuel; a fuel without a number is absent. [L/kWh]"
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class ClimateSpec:
+    """Monthly normals from which a synthetic year of weather is made; arrays are (12,)."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    timezone: Annotated[str, "IANA zone."]
+    elevation_m: Annotated[Metres, "Above sea level."]
+    pressure_pa: Annotated[Pascals, "Mean air pressure at the site."]
+    mean_c: Annotated[Table, "Dry bulb, month's mean. [C]"]
+    diurnal_range_k: Annotated[Table, "Peak to trough of the mean day's first harmonic. [K]"]
+    dew_point_depression_k: Annotated[Table, "Dry bulb less dew point, month's mean. [K]"]
+    anomaly_k: Annotated[Table, "Standard deviation of the daily mean around the month's. [K]"]
+    anomaly_persistence: Annotated[float, "Correlation of one day's anomaly with the next's."]
+    warmest_hour_local: Annotated[float, "Standard-time hour at which the mean day peaks."]
+    design_maximum_c: Annotated[Celsius | None, "Dry bulb exceeded in 0.4 % of hours."]
+
+
+@dataclass(frozen=True, eq=False)
+class PlantSpec:
+    """A cooling plant: a facility plug-in and its parameters (SI, the plug-in's field names)."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    kind: Annotated[str, "Plug-in of simulator.facility."]
+    parameters: Annotated[Mapping[str, float], "By the plug-in's field name, unit in the name."]
+
+
+@dataclass(frozen=True)
+class ChainStage:
+    """One conversion. Input = output + fixed + linear x output + quadratic x output^2 / rated.
+
+    ``rated`` is the stage's installed capacity: ``rated_over_peak`` times the site's peak load
+    through it. ``fixed_w_per_node`` is for chains published per node (Frontier's).
+    """
+
+    stage: Annotated[str, "What it is."]
+    fixed_fraction: Annotated[Fraction, "Loss at no load, of the rated power."] = 0.0
+    linear_fraction: Annotated[Fraction, "Loss per watt out."] = 0.0
+    quadratic_fraction: Annotated[Fraction, "Loss at rated load that grows with the square."] = 0.0
+    rated_over_peak: Annotated[float, "Installed over peak load; 2 for 2N."] = 1.0
+    fixed_w_per_node: Annotated[Watts, "Loss at no load, per node."] = 0.0
+    carries_network: Annotated[bool, "The fabric's switches hang behind this stage."] = True
+
+
+@dataclass(frozen=True)
+class ChainSpec:
+    """A power chain from the meter to the nodes' inlets; stages in order from node to meter."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    stages: Annotated[tuple[ChainStage, ...], "From the nodes outwards."]
+
+
+@dataclass(frozen=True)
+class FailureCause:
+    """One cause of interruptions."""
+
+    cause: Annotated[str, "Name as published."]
+    scope: Annotated[str, "node (a node leaves), job (only the job dies) or link (a leaf switch)."]
+    events: Annotated[float, "Count seen in the preset's GPU-hours."]
+    repair_s: Annotated[Seconds, "Mean time until the part is back; 0 for job scope."]
+    detect_s: Annotated[Seconds, "Until somebody or something notices."]
+    recover_s: Annotated[Seconds, "Restart of the job: scheduling, loading, warming up."]
+    planned: Annotated[bool, "Announced maintenance, not a fault."] = False
+
+
+@dataclass(frozen=True)
+class FailurePreset:
+    """Published interruptions of one fleet, by cause."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    gpu_hours: Annotated[float, "Exposure in which the events were counted. [GPU-hours]"]
+    gpus_per_node: Annotated[int, "Of the fleet observed."]
+    causes: Annotated[tuple[FailureCause, ...], "By cause."]
+
+    def rate_per_gpu_hour(self, cause: FailureCause) -> float:
+        """Return events of ``cause`` per GPU and hour. [1/h]"""
+        return cause.events / self.gpu_hours
+
+
+@dataclass(frozen=True)
+class TariffSpec:
+    """What the meter costs."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    energy_usd_per_kwh: Annotated[UsdPerKwh | None, "All energy at this; blank: the grid's price."]
+    adder_usd_per_kwh: Annotated[UsdPerKwh, "Per kWh on top: delivery, levies, tax."]
+    demand_charge_usd_per_kw_month: Annotated[UsdPerKwMonth, "On the month's 15-minute peak."]
+    minimum_peak_fraction: Annotated[
+        Fraction, "Ratchet: least share of the contracted limit that is billed."
+    ]
+    price_year: Annotated[int, "Money of this year."]
+
+
+@dataclass(frozen=True)
+class CostSpec:
+    """A cost pack: lives, rate of return, building, people."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    gpu_life_s: Annotated[Seconds, "Depreciation of nodes."]
+    network_life_s: Annotated[Seconds, "Depreciation of fabric and storage."]
+    building_life_s: Annotated[Seconds, "Depreciation of shell and plant."]
+    wacc_fraction: Annotated[Fraction, "Weighted cost of capital, a year."]
+    residual_fraction: Annotated[Fraction, "Of a node's price, at the end of its life."]
+    network_fraction: Annotated[Fraction, "Fabric and storage, of the nodes' price."]
+    building_usd_per_w: Annotated[UsdPerWatt, "Shell, mechanical, electrical, per IT watt."]
+    maintenance_fraction: Annotated[Fraction, "Of the hardware's price, a year."]
+    staff_usd_per_kw_month: Annotated[UsdPerKwMonth | None, "People, per IT kW and month."]
+    water_usd_per_litre: Annotated[UsdPerLitre | None, "Supply and sewage."]
+    building_gco2e_per_w: Annotated[GramsPerWatt | None, "Embodied, shell and plant, per IT watt."]
+    price_year: Annotated[int, "Money of this year."]
+
+
+@dataclass(frozen=True)
+class LengthsSpec:
+    """Prompt and answer lengths: a joint lognormal, rounded up, cut at the caps."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    prompt_median_tokens: Annotated[float, "Median prompt."]
+    prompt_sigma: Annotated[float, "Standard deviation of its logarithm."]
+    output_median_tokens: Annotated[float, "Median answer."]
+    output_sigma: Annotated[float, "Standard deviation of its logarithm."]
+    correlation: Annotated[float, "Of the two logarithms."]
+    prompt_cap_tokens: Annotated[int, "Longest prompt."]
+    output_cap_tokens: Annotated[int, "Longest answer."]
+
+
+@dataclass(frozen=True)
+class JobClass:
+    """One component of a job mix; sizes may repeat with other run times."""
+
+    gpus: Annotated[int, "GPUs of such a job."]
+    share_fraction: Annotated[Fraction, "Of all jobs, by count."]
+    run_median_s: Annotated[Seconds, "Median run time."]
+    run_sigma: Annotated[float, "Standard deviation of its logarithm."]
+
+
+@dataclass(frozen=True)
+class JobMixSpec:
+    """A stream of research jobs: sizes and run times, independent of the load."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    classes: Annotated[tuple[JobClass, ...], "Components; shares sum to 1."]
+    run_cap_s: Annotated[Seconds, "Longest run time."]
+    requested_over_run_median: Annotated[float, "Median of requested over real run time, >= 1."]
+    requested_over_run_sigma: Annotated[float, "Standard deviation of its logarithm."]
+    arrival_shape: Annotated[str, "Demand shape of submissions."]
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeSpec:
+    """A weekly rhythm of demand."""
+
+    name: str
+    title: Annotated[str, "Name for people."]
+    multipliers: Annotated[Table, "(168,) by local hour of the week, Monday 00:00 first; mean 1."]
+
+
+#: Kind (the stem of its YAML file, and its key in a scenario's ``catalog:`` block) -> dataclass.
+KINDS: Final[Mapping[str, type]] = {
+    "gpus": GpuSpec,
+    "nodes": NodeSpec,
+    "links": LinkSpec,
+    "models": ModelSpec,
+    "engines": EngineSpec,
+    "grids": GridSpec,
+    "factors": FactorSet,
+    "water": WaterSet,
+    "climates": ClimateSpec,
+    "plants": PlantSpec,
+    "chains": ChainSpec,
+    "failures": FailurePreset,
+    "tariffs": TariffSpec,
+    "costs": CostSpec,
+    "lengths": LengthsSpec,
+    "mixes": JobMixSpec,
+    "shapes": ShapeSpec,
+}
