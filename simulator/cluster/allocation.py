@@ -1,0 +1,170 @@
+"""Which GPUs of a pool are free, and taking and giving them back.
+
+Nodes are bits of Python integers, one integer per number of free GPUs, so that "the lowest k
+idle nodes" and "the tightest node that fits" cost a few machine words whatever the pool's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """GPUs of one pool: whole nodes as a bit mask, and parts of nodes."""
+
+    pool: int
+    """Code of the pool."""
+    gpus: int
+    whole: int
+    """Bit n set: all GPUs of node n."""
+    parts: tuple[tuple[int, int], ...] = ()
+    """(node, GPUs) for nodes held in part, by node."""
+
+    def nodes(self) -> list[int]:
+        """Return the nodes touched, ascending."""
+        return sorted([*bits(self.whole), *(node for node, _ in self.parts)])
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Yield the positions of the set bits, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def lowest_bits(mask: int, count: int) -> int:
+    """Return the `count` lowest set bits of `mask` as a mask; `mask` must have that many.
+
+    Examples
+    --------
+    >>> bin(lowest_bits(0b101101, 3))
+    '0b1101'
+    """
+    have = mask.bit_count()
+    if have == count:
+        return mask
+    low, high = count - 1, mask.bit_length()
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (mask & ((1 << middle) - 1)).bit_count() < count:
+            low = middle
+        else:
+            high = middle
+    return mask & ((1 << high) - 1)
+
+
+class PoolFree:
+    """The free GPUs of one pool."""
+
+    __slots__ = ("down", "free_gpus", "gpus_per_node", "held", "levels", "nodes", "pool")
+
+    def __init__(self, pool: int, nodes: int, gpus_per_node: int) -> None:
+        self.pool = pool
+        self.nodes = nodes
+        self.gpus_per_node = gpus_per_node
+        #: levels[k]: healthy nodes with exactly k free GPUs.
+        self.levels = [0] * (gpus_per_node + 1)
+        self.levels[gpus_per_node] = (1 << nodes) - 1
+        #: Nodes that failed or are in maintenance; they are in no level.
+        self.down = 0
+        #: node -> GPUs held, for down nodes only (what they will be short of when back).
+        self.held: dict[int, int] = {}
+        self.free_gpus = nodes * gpus_per_node
+
+    def free_on(self, node: int) -> int:
+        """Return the free GPUs of a node; 0 for a node that is down."""
+        bit = 1 << node
+        for free, mask in enumerate(self.levels):
+            if mask & bit:
+                return free
+        return 0
+
+    def take(self, placement: Placement) -> None:
+        """Hold the GPUs of a placement; ValueError if they are not free."""
+        whole = placement.whole
+        top = self.gpus_per_node
+        if whole:
+            if whole & ~self.levels[top]:
+                raise ValueError(f"pool {self.pool}: node of {placement} is not idle")
+            self.levels[top] ^= whole
+            self.levels[0] |= whole
+        for node, gpus in placement.parts:
+            self._shift(node, -gpus)
+        self.free_gpus -= placement.gpus
+
+    def give_back(self, placement: Placement) -> None:
+        """Return the GPUs of a placement; nodes that are down stay out of the free count."""
+        whole = placement.whole
+        top = self.gpus_per_node
+        gone = whole & self.down
+        if gone:
+            for node in bits(gone):
+                self.held[node] -= top
+            whole ^= gone
+        if whole:
+            if whole & ~self.levels[0]:
+                raise ValueError(f"pool {self.pool}: node of {placement} was not held")
+            self.levels[0] ^= whole
+            self.levels[top] |= whole
+            self.free_gpus += whole.bit_count() * top
+        for node, gpus in placement.parts:
+            if self.down >> node & 1:
+                self.held[node] -= gpus
+            else:
+                self._shift(node, gpus)
+                self.free_gpus += gpus
+
+    def take_down(self, node: int) -> None:
+        """Take a node out; what is held on it stays with its holder until given back."""
+        free = self.free_on(node)
+        self.levels[free] &= ~(1 << node)
+        self.down |= 1 << node
+        self.held[node] = self.gpus_per_node - free
+        self.free_gpus -= free
+
+    def bring_back(self, node: int) -> None:
+        """Put a repaired node back with whatever of it is not held."""
+        self.down &= ~(1 << node)
+        free = self.gpus_per_node - self.held.pop(node)
+        self.levels[free] |= 1 << node
+        self.free_gpus += free
+
+    def _shift(self, node: int, gpus: int) -> None:
+        bit = 1 << node
+        free = self.free_on(node)
+        found = free + gpus
+        if not self.levels[free] & bit or not 0 <= found <= self.gpus_per_node:
+            raise ValueError(
+                f"pool {self.pool}: node {node} has {free} free GPUs, change by {gpus} is impossible"
+            )
+        self.levels[free] ^= bit
+        self.levels[found] |= bit
+
+
+def without_node(placement: Placement, node: int, gpus_per_node: int) -> tuple[Placement, Placement]:
+    """Split a placement into (what is left, the part on `node`)."""
+    bit = 1 << node
+    if placement.whole & bit:
+        lost = Placement(placement.pool, gpus_per_node, bit)
+        left = Placement(
+            placement.pool, placement.gpus - gpus_per_node, placement.whole ^ bit, placement.parts
+        )
+        return left, lost
+    gone = tuple(part for part in placement.parts if part[0] == node)
+    kept = tuple(part for part in placement.parts if part[0] != node)
+    count = sum(gpus for _, gpus in gone)
+    lost = Placement(placement.pool, count, 0, gone)
+    return Placement(placement.pool, placement.gpus - count, placement.whole, kept), lost
+
+
+def joined(first: Placement, second: Placement) -> Placement:
+    """Return the union of two disjoint placements of one pool."""
+    return Placement(
+        first.pool,
+        first.gpus + second.gpus,
+        first.whole | second.whole,
+        tuple(sorted(first.parts + second.parts)),
+    )

@@ -1,0 +1,67 @@
+"""What a policy sees, what it may answer, and why not."""
+
+from __future__ import annotations
+
+from simulator.decisions.decisions import (
+    Assign,
+    Ceiling,
+    Decision,
+    Hold,
+    Move,
+    Remember,
+    Replace,
+    Reserve,
+    Resize,
+    Resume,
+    Route,
+    Scale,
+    SetPower,
+    Start,
+    Stop,
+    Store,
+    Wake,
+)
+from simulator.decisions.reasons import YES, Admission, No, RetryAt, Yes
+from simulator.decisions.views import (
+    CallView,
+    JobArrays,
+    JobView,
+    LoadView,
+    PowerView,
+    QueueView,
+    ServiceView,
+    Validity,
+)
+
+__all__ = [
+    "YES",
+    "Admission",
+    "Assign",
+    "CallView",
+    "Ceiling",
+    "Decision",
+    "Hold",
+    "JobArrays",
+    "JobView",
+    "LoadView",
+    "Move",
+    "No",
+    "PowerView",
+    "QueueView",
+    "Remember",
+    "Replace",
+    "Reserve",
+    "Resize",
+    "Resume",
+    "RetryAt",
+    "Route",
+    "Scale",
+    "ServiceView",
+    "SetPower",
+    "Start",
+    "Stop",
+    "Store",
+    "Validity",
+    "Wake",
+    "Yes",
+]
