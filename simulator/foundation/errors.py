@@ -95,7 +95,7 @@ class PolicyError(DatahallError):
     """A policy answered with something impossible."""
 
 
-class AccountingRefusal(DatahallError):
+class AccountingRefusal(DatahallError):  # noqa: N818 - a refusal, with its reason, is an answer
     """Re-accounting would give a wrong answer, because the run would have gone differently."""
 
 

@@ -32,7 +32,11 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     if found:
         return folded[found[0]]
     # A cut-off or lengthened word ("chiller" for "air-chiller") shares no high ratio, but a part.
-    parts = [name for name in folded if len(target) >= 3 and (target in name or (len(name) >= 3 and name in target))]
+    parts = [
+        name
+        for name in folded
+        if len(target) >= 3 and (target in name or (len(name) >= 3 and name in target))
+    ]
     return folded[min(parts, key=lambda name: (abs(len(name) - len(target)), name))] if parts else None
 
 

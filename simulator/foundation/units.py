@@ -53,7 +53,9 @@ KELVIN_AT_0_C: Final = 273.15
 
 #: Prices in other currencies become US dollars at one rate and price year, printed in every report.
 CURRENCY_YEAR: Final = 2024
-CURRENCY_SOURCE: Final = "ECB euro reference rates, averages of 2024: 1 EUR = 1.0824 USD = 0.84662 GBP = 4.3058 PLN"
+CURRENCY_SOURCE: Final = (
+    "ECB euro reference rates, averages of 2024: 1 EUR = 1.0824 USD = 0.84662 GBP = 4.3058 PLN"
+)
 USD_PER: Final[Mapping[str, float]] = MappingProxyType(
     {"USD": 1.0, "EUR": 1.0824, "GBP": 1.0824 / 0.84662, "PLN": 1.0824 / 4.3058}
 )
@@ -79,21 +81,37 @@ _PERIODS: Final = {
 }  # fmt: skip
 
 
-def _over(numerators: Mapping[str, float], denominators: Mapping[str, float]) -> dict[str, float]:
-    return {f"{n}/{d}": x / y for n, x in numerators.items() for d, y in denominators.items()}
+def _exact(factor: float) -> Decimal:
+    return Decimal(repr(factor))
 
 
-def _money_over(denominators: Mapping[str, float]) -> dict[str, float]:
+def _table(factors: Mapping[str, float]) -> dict[str, Decimal]:
+    return {name: _exact(factor) for name, factor in factors.items()}
+
+
+def _over(numerators: Mapping[str, float], denominators: Mapping[str, float]) -> dict[str, Decimal]:
+    # Decimals, so that "86400 per day" is one per second and not a hair less.
+    return {f"{n}/{d}": _exact(x) / _exact(y) for n, x in numerators.items() for d, y in denominators.items()}
+
+
+def _money() -> dict[str, Decimal]:
+    leads = {"": 1.0, "k": KILO, "M": MEGA, "B": GIGA, "million ": MEGA, "billion ": GIGA}
+    return {
+        f"{lead}{name}": _exact(x) * _exact(y) for name, x in USD_PER.items() for lead, y in leads.items()
+    }
+
+
+def _money_over(denominators: Mapping[str, float]) -> dict[str, Decimal]:
     return _over(USD_PER, denominators)
 
 
-def _rates() -> dict[str, float]:
+def _rates() -> dict[str, Decimal]:
     rates = {}
     for scale, factor in _SCALE.items():
         for period, length_s in _PERIODS.items():
             lead = f"{scale} " if scale else ""
-            rates[f"{lead}per {period}"] = factor / length_s
-            rates[f"{scale}/{period}"] = factor / length_s
+            rates[f"{lead}per {period}"] = _exact(factor) / _exact(length_s)
+            rates[f"{scale}/{period}"] = _exact(factor) / _exact(length_s)
     return rates
 
 
@@ -104,46 +122,49 @@ _ENERGY: Final = {
 _KWH: Final = {"kWh": 1.0, "MWh": 1e3, "GWh": 1e6}
 _VOLUME: Final = {"L": 1.0, "l": 1.0, "litre": 1.0, "litres": 1.0, "m3": LITRES_PER_M3, "ML": 1e6,
                   "gal": LITRES_PER_US_GALLON}  # fmt: skip
-_DEGREES: Final = {"K": 1.0, "C": 1.0, "°C": 1.0, "F": 5 / 9}
 _CO2: Final = {f"{mass}{tag}": x for mass, x in _MASS.items() for tag in ("", "CO2", "CO2e")}
 
 #: Base unit -> what may be written -> factor to the base unit. Temperatures also have an offset.
-_TABLES: Final[Mapping[str, Mapping[str, float]]] = {
-    "s": _TIME,
-    "W": _POWER,
+_TABLES: Final[Mapping[str, Mapping[str, Decimal]]] = {
+    "s": _table(_TIME),
+    "W": _table(_POWER),
     "W/s": _over(_POWER, {"s": 1.0, "min": MINUTE_S, "h": HOUR_S}),
-    "J": _ENERGY,
-    "bytes": _BYTES,
+    "J": _table(_ENERGY),
+    "bytes": _table(_BYTES),
     "bytes/s": _over(_BYTES, {"s": 1.0}) | _over(_BITS, {"s": 1.0}),
-    "flop": _FLOP,
+    "flop": _table(_FLOP),
     "flop/s": _over(_FLOP, {"s": 1.0}),
-    "C": {"C": 1.0, "°C": 1.0, "K": 1.0, "F": 5 / 9},
-    "K": _DEGREES,
-    "K/s": _over(_DEGREES, {"s": 1.0, "min": MINUTE_S, "h": HOUR_S}),
+    "C": {"C": Decimal(1), "°C": Decimal(1), "K": Decimal(1), "F": Decimal(5) / 9},
+    "K": {"K": Decimal(1), "C": Decimal(1), "°C": Decimal(1), "F": Decimal(5) / 9},
+    "K/s": _over({"K": 1.0, "C": 1.0}, {"s": 1.0, "min": MINUTE_S, "h": HOUR_S}),
     "J/K": _over(_ENERGY, {"K": 1.0}),
     "W/K": _over(_POWER, {"K": 1.0}),
-    "Pa": {"Pa": 1.0, "hPa": 100.0, "kPa": KILO, "mbar": 100.0, "bar": 1e5},
-    "m": {"m": 1.0, "km": KILO, "ft": 0.3048},
-    "fraction": {"": 1.0, "%": 0.01},
-    "ratio": {"": 1.0, "%": 0.01},
-    "USD": {f"{lead}{money}": x * y for money, x in USD_PER.items()
-            for lead, y in {"": 1.0, "k": KILO, "M": MEGA, "B": GIGA, "million ": MEGA, "billion ": GIGA}.items()},
+    "Pa": _table({"Pa": 1.0, "hPa": 100.0, "kPa": KILO, "mbar": 100.0, "bar": 1e5}),
+    "m": _table({"m": 1.0, "km": KILO, "ft": 0.3048}),
+    "fraction": _table({"": 1.0, "%": 0.01}),
+    "ratio": _table({"": 1.0, "%": 0.01}),
+    "USD": _money(),
     "USD/kWh": _money_over(_KWH),
     "USD/W": _money_over(_POWER),
-    "USD/kW-month": _money_over({"kW-month": 1.0, "kW-yr": 12.0, "kW-year": 12.0, "MW-month": 1e3,
-                                 "MW-yr": 12e3, "MW-year": 12e3}),
+    "USD/kW-month": _money_over(
+        {"kW-month": 1.0, "kW-yr": 12.0, "kW-year": 12.0, "MW-month": 1e3, "MW-yr": 12e3, "MW-year": 12e3}
+    ),
     "USD/t": _money_over({"t": 1.0, "tCO2": 1.0, "tCO2e": 1.0, "kg": 1e-3}),
     "USD/litre": _money_over(_VOLUME),
     "USD/s": _money_over({"s": 1.0, "h": HOUR_S, "d": DAY_S, "month": MONTH_S, "yr": YEAR_S}),
-    "g": _CO2,
+    "g": _table(_CO2),
     "g/kWh": _over(_CO2, _KWH),
-    "litres": _VOLUME,
+    "litres": _table(_VOLUME),
     "litres/kWh": _over(_VOLUME, _KWH),
     "litres/s": _over(_VOLUME, {"s": 1.0, "min": MINUTE_S, "h": HOUR_S, "d": DAY_S}),
     "1/s": _rates(),
-    "gpu-s": {"GPU-s": 1.0, "GPU-h": HOUR_S, "GPU-hours": HOUR_S, "GPU-d": DAY_S, "GPU-days": DAY_S,
-              "GPU-yr": YEAR_S, "GPU-years": YEAR_S},
-    "": dict(_SCALE),
+    "gpu-s": _table(
+        {
+            "GPU-s": 1.0, "GPU-h": HOUR_S, "GPU-hours": HOUR_S, "GPU-d": DAY_S, "GPU-days": DAY_S,
+            "GPU-yr": YEAR_S, "GPU-years": YEAR_S,
+        }
+    ),
+    "": _table(_SCALE),
 }  # fmt: skip
 
 #: The few spellings an error message shows, when the whole table would be too long.
@@ -178,8 +199,8 @@ _LONG_FORMS: Final[Mapping[str, str]] = {
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:_\d+)*)?(?:\.\d*(?:_\d+)*)?(?:[eE][+-]?\d+)?")
 _BITS_OR_BYTES: Final = re.compile(r"([kmgtp])i?bps", re.IGNORECASE)
-#: Numbers beyond this are typing mistakes, and would only overflow later.
-_LARGEST: Final = Decimal("1e60")
+#: A number with more digits before its point is a typing mistake, and would only overflow later.
+_MOST_DIGITS: Final = 60
 
 
 def known_units(unit: str) -> tuple[str, ...]:
@@ -232,9 +253,10 @@ def parse(text: str, unit: str) -> float:
     if unit in {"fraction", "ratio"} and spelled.startswith("/"):
         return _share(said, number, spelled, unit)
     factor = _factor(said, spelled, unit)
-    base = number * Decimal(repr(factor))
-    if abs(base) > _LARGEST:
+    # Checked before multiplying: "1e999999999" would overflow the product, not the number.
+    if number.adjusted() > _MOST_DIGITS:
         raise UnitError(f"'{said}': too large to be meant")
+    base = number * factor
     if unit == "C":
         base += _celsius_offset(spelled)
     if unit == "fraction" and not 0 <= base <= 1:
@@ -250,7 +272,9 @@ def _split(said: str, unit: str) -> tuple[Decimal, str]:
         raise UnitError(f"'{said}' is not {_expected(unit)}")
     rest = said[len(digits) :]
     if re.match(r",\d", rest):
-        raise UnitError(f"'{said}': a comma is ambiguous; write 1_000 for a thousand and 1.5 for one and a half")
+        raise UnitError(
+            f"'{said}': a comma is ambiguous; write 1_000 for a thousand and 1.5 for one and a half"
+        )
     if rest[:1].isalnum() is False and rest[:1] not in {"", " ", "%", "/", "°"}:
         raise UnitError(f"'{said}' is not {_expected(unit)}")
     try:
@@ -259,7 +283,7 @@ def _split(said: str, unit: str) -> tuple[Decimal, str]:
         raise UnitError(f"'{said}' is not {_expected(unit)}") from None
 
 
-def _factor(said: str, spelled: str, unit: str) -> float:
+def _factor(said: str, spelled: str, unit: str) -> Decimal:
     """Look up what a spelling is worth in the base unit, or say what would have been right."""
     table = _TABLES[unit]
     tight = re.sub(r"\s*/\s*", "/", spelled)
@@ -307,7 +331,7 @@ def _celsius_offset(spelled: str) -> Decimal:
 
 
 def _not_a_fraction(said: str, number: Decimal, spelled: str) -> str:
-    meant = f"; did you mean '{number} %'?" if not spelled and 1 < number <= 100 else ""  # noqa: PLR2004
+    meant = f"; did you mean '{number} %'?" if not spelled and 1 < number <= 100 else ""
     return f"'{said}' is not a fraction between 0 and 1{meant}"
 
 
@@ -411,9 +435,9 @@ def _significant(number: float, digits: int) -> str:
     if number == 0:
         return "0"
     before = math.floor(math.log10(abs(number))) + 1
-    if before > 15:  # noqa: PLR2004 - beyond the digits a float holds
+    if before > 15:
         return f"{number:.{digits - 1}e}"
-    if before < -3:  # noqa: PLR2004
+    if before < -3:
         return f"{number:.{digits - 1}e}"
     places = max(digits - before, 0)
     written = f"{number:,.{places}f}"
