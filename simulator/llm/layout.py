@@ -100,19 +100,12 @@ class Layout:
                 f"context_parallel = {self.data_parallel * self.context_parallel}"
             )
         if self.interleave > 1 and self.pipeline_parallel == 1:
-            raise LayoutError(
-                f"layout: interleave {self.interleave} needs pipeline_parallel of at least 2"
-            )
+            raise LayoutError(f"layout: interleave {self.interleave} needs pipeline_parallel of at least 2")
 
     @property
     def gpus(self) -> int:
         """Return the number of GPUs. [count]"""
-        return (
-            self.tensor_parallel
-            * self.pipeline_parallel
-            * self.data_parallel
-            * self.context_parallel
-        )
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel * self.context_parallel
 
     @property
     def replica_gpus(self) -> int:

@@ -42,8 +42,7 @@ class Spread:
             raise ValueError(f"spread: counts must be at least 1, got {self}")
         if self.ranks > self.nodes * self.gpus_per_node:
             raise ValueError(
-                f"spread: {self.ranks} ranks do not fit {self.nodes} nodes "
-                f"of {self.gpus_per_node} GPUs"
+                f"spread: {self.ranks} ranks do not fit {self.nodes} nodes of {self.gpus_per_node} GPUs"
             )
 
     @property

@@ -1,0 +1,1 @@
+"""Model times hardware times network: step time, iteration time, watts."""

@@ -1,0 +1,231 @@
+"""Measured efficiency of each GPU generation: a handful of numbers, each with what it was fitted on.
+
+Peaks, bandwidths and watts come from the catalog; what is here says which part of them real
+software reaches. One set for each generation; nothing here knows a model or a publication.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from simulator.foundation.errors import CatalogError
+from simulator.foundation.names import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCoefficients:
+    """What training software reaches on one GPU generation.
+
+    Parameters
+    ----------
+    gemm_efficiency
+        Fraction of the dense peak that an endless matrix multiplication reaches.
+    gemm_half_size
+        Size at which one dimension alone halves that efficiency. [elements]
+    attention_efficiency
+        Fraction of the 16-bit peak that the fused attention core reaches.
+    memory_efficiency
+        Fraction of memory bandwidth that element-wise kernels reach.
+    elementwise_passes
+        Times the tensors between matrix multiplications go through memory.
+    kernel_s
+        Least time of one kernel: launch and ramp. [s]
+    scale_up_efficiency, scale_up_latency_s
+        Fraction of the scale-up port that collectives reach; time of one hop. [s]
+    scale_out_efficiency, scale_out_latency_s
+        The same for the network between nodes.
+    tensor_overlap
+        Fraction of tensor-parallel communication that hides behind arithmetic.
+    data_overlap
+        Fraction of the backward pass that data-parallel communication may hide behind.
+    straggler_sigma
+        Spread of one rank's step time around the mean, as a fraction.
+    fitted_on
+        Rows that fixed these numbers.
+    """
+
+    gemm_efficiency: float
+    gemm_half_size: float
+    attention_efficiency: float
+    memory_efficiency: float
+    elementwise_passes: float
+    kernel_s: float
+    scale_up_efficiency: float
+    scale_up_latency_s: float
+    scale_out_efficiency: float
+    scale_out_latency_s: float
+    tensor_overlap: float
+    data_overlap: float
+    straggler_sigma: float
+    fitted_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServingCoefficients:
+    """What serving engines reach on one GPU generation.
+
+    Parameters
+    ----------
+    gemm_efficiency
+        Fraction of the dense peak that a wide matrix multiplication reaches.
+    attention_efficiency
+        Fraction of the 16-bit peak that the prompt's attention core reaches.
+    weight_efficiency
+        Fraction of memory bandwidth at which weights stream.
+    cache_efficiency
+        Fraction of memory bandwidth at which remembered tokens stream.
+    layer_s
+        Fixed time of one layer: kernels that are too small to fill the GPU. [s]
+    reduce_s
+        Fixed time of one all-reduce between GPUs of a scale-up domain. [s]
+    reduce_efficiency
+        Fraction of the scale-up port that an all-reduce reaches.
+    sequence_s
+        Sampling and bookkeeping of one sequence. [s]
+    fitted_on
+        Rows that fixed these numbers.
+    """
+
+    gemm_efficiency: float
+    attention_efficiency: float
+    weight_efficiency: float
+    cache_efficiency: float
+    layer_s: float
+    reduce_s: float
+    reduce_efficiency: float
+    sequence_s: float
+    fitted_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCoefficients:
+    """How much of a GPU's power range each kind of work draws.
+
+    Each is a fraction of the way from ``loaded_idle_w`` to ``tdp_w``. Decoding draws
+    ``decode_base + decode_memory x (bandwidth in use) + decode_compute x (peak in use)``.
+    """
+
+    loaded_idle_fraction: float
+    compute: float
+    memory: float
+    communication: float
+    prefill: float
+    decode_base: float
+    decode_memory: float
+    decode_compute: float
+    fitted_on: str
+
+
+_TRAINING: Final = {
+    "volta": TrainingCoefficients(
+        gemm_efficiency=0.70,
+        gemm_half_size=150.0,
+        attention_efficiency=0.35,
+        memory_efficiency=0.80,
+        elementwise_passes=1.0,
+        kernel_s=8e-6,
+        scale_up_efficiency=0.75,
+        scale_up_latency_s=8e-6,
+        scale_out_efficiency=0.80,
+        scale_out_latency_s=20e-6,
+        tensor_overlap=0.0,
+        data_overlap=0.5,
+        straggler_sigma=0.01,
+        fitted_on="nothing: Ampere's, with the latencies of V100 all-reduce tables",
+    ),
+    "ampere": TrainingCoefficients(
+        gemm_efficiency=0.80,
+        gemm_half_size=150.0,
+        attention_efficiency=0.55,
+        memory_efficiency=0.80,
+        elementwise_passes=1.0,
+        kernel_s=8e-6,
+        scale_up_efficiency=0.75,
+        scale_up_latency_s=6e-6,
+        scale_out_efficiency=0.85,
+        scale_out_latency_s=15e-6,
+        tensor_overlap=0.0,
+        data_overlap=0.5,
+        straggler_sigma=0.005,
+        fitted_on="not yet",
+    ),
+    "hopper": TrainingCoefficients(
+        gemm_efficiency=0.75,
+        gemm_half_size=250.0,
+        attention_efficiency=0.50,
+        memory_efficiency=0.80,
+        elementwise_passes=1.0,
+        kernel_s=6e-6,
+        scale_up_efficiency=0.80,
+        scale_up_latency_s=5e-6,
+        scale_out_efficiency=0.85,
+        scale_out_latency_s=15e-6,
+        tensor_overlap=0.4,
+        data_overlap=0.8,
+        straggler_sigma=0.005,
+        fitted_on="not yet",
+    ),
+    "blackwell": TrainingCoefficients(
+        gemm_efficiency=0.72,
+        gemm_half_size=350.0,
+        attention_efficiency=0.45,
+        memory_efficiency=0.80,
+        elementwise_passes=1.0,
+        kernel_s=5e-6,
+        scale_up_efficiency=0.75,
+        scale_up_latency_s=5e-6,
+        scale_out_efficiency=0.85,
+        scale_out_latency_s=15e-6,
+        tensor_overlap=0.4,
+        data_overlap=0.8,
+        straggler_sigma=0.005,
+        fitted_on="not yet",
+    ),
+}
+
+_SERVING: Final = {
+    "volta": ServingCoefficients(
+        0.55, 0.30, 0.75, 0.65, 30e-6, 20e-6, 0.6, 8e-6, "nothing: scaled from Ampere"
+    ),
+    "ampere": ServingCoefficients(0.65, 0.45, 0.80, 0.75, 25e-6, 15e-6, 0.6, 6e-6, "not yet"),
+    "hopper": ServingCoefficients(0.60, 0.45, 0.80, 0.80, 20e-6, 12e-6, 0.6, 5e-6, "not yet"),
+    "blackwell": ServingCoefficients(0.60, 0.45, 0.80, 0.80, 18e-6, 12e-6, 0.6, 5e-6, "not yet"),
+}
+
+_POWER: Final = {
+    "volta": PowerCoefficients(0.22, 0.85, 0.65, 0.30, 0.90, 0.25, 0.35, 0.40, "not yet"),
+    "ampere": PowerCoefficients(0.20, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
+    "hopper": PowerCoefficients(0.18, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
+    "blackwell": PowerCoefficients(0.18, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
+}
+
+
+def training_coefficients(generation: str) -> TrainingCoefficients:
+    """Return what training software reaches on a GPU generation; CatalogError if unknown."""
+    return _TRAINING[_key(generation)]
+
+
+def serving_coefficients(generation: str) -> ServingCoefficients:
+    """Return what serving engines reach on a GPU generation; CatalogError if unknown."""
+    return _SERVING[_key(generation)]
+
+
+def power_coefficients(generation: str) -> PowerCoefficients:
+    """Return how a GPU generation draws power; CatalogError if unknown."""
+    return _POWER[_key(generation)]
+
+
+def _key(generation: str) -> str:
+    key = generation.casefold()
+    if key in _TRAINING:
+        return key
+    first = key.split()[0] if key.strip() else ""
+    if first in _TRAINING:  # "Blackwell Ultra" is Blackwell with more of it
+        return first
+    near = nearest(key, _TRAINING)
+    hint = f"did you mean {near!r}? " if near else ""
+    raise CatalogError(
+        f"GPU generation {generation!r} has no measured efficiencies; {hint}known: "
+        f"{', '.join(_TRAINING)}; set catalog.gpus.NAME.generation to the nearest of them"
+    )

@@ -1,0 +1,30 @@
+"""Watts of a GPU by kind of work, from its catalog entry and its generation's coefficients."""
+
+from __future__ import annotations
+
+from simulator.catalog.entries import GpuSpec
+from simulator.hardware.power_curve import GpuPower
+from simulator.performance.coefficients import power_coefficients
+
+
+def gpu_power(gpu: GpuSpec) -> GpuPower:
+    """Return the watts of ``gpu`` by kind of work, at full clock.
+
+    Blanks in the catalog are estimated: idle as 10 % of TDP (A100 58 of 400 W, H100 72 of
+    700 W measured), idle with a model resident from the generation's coefficient.
+    """
+    share = power_coefficients(gpu.generation)
+    tdp_w = gpu.tdp_w
+    idle_w = 0.10 * tdp_w if gpu.idle_w is None else gpu.idle_w
+    loaded_w = gpu.loaded_idle_w
+    if loaded_w is None:
+        loaded_w = max(idle_w, share.loaded_idle_fraction * tdp_w)
+    span_w = tdp_w - loaded_w
+    return GpuPower(
+        idle_w=idle_w,
+        loaded_idle_w=loaded_w,
+        compute_w=loaded_w + share.compute * span_w,
+        memory_w=loaded_w + share.memory * span_w,
+        communication_w=loaded_w + share.communication * span_w,
+        tdp_w=tdp_w,
+    )
