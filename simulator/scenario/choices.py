@@ -1,0 +1,136 @@
+"""A plug-in chosen by name in the scenario, with the values of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+from simulator.foundation.errors import DatahallError, UnknownNameError
+from simulator.foundation.names import hint
+from simulator.foundation.plugins import find
+from simulator.scenario import seams
+from simulator.scenario.fields import mistake, shape
+from simulator.scenario.kinds import read_branch
+from simulator.scenario.plugin_schema import branch_of
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import CoreSchema, ValidationInfo
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen: the seam, the plug-in's name, and its fields in base units.
+
+    Parameters
+    ----------
+    seam
+        The table that the name is a row of, e.g. ``policies``.
+    name
+        What the scenario calls it: a row of the table, or a catalog entry.
+    plugin
+        The row of the table; `name` unless that is a catalog entry.
+    values
+        The plug-in's fields, defaults included, by attribute.
+    given
+        Which of them the scenario wrote down itself.
+    preset
+        Which of them the catalog entry gave.
+    """
+
+    seam: str
+    name: str
+    plugin: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
+    preset: tuple[str, ...] = ()
+
+    def build(self) -> Any:
+        """Return the plug-in itself."""
+        return find(seams.table(self.seam), self.plugin or self.name, self.seam)(**self.values)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Reads `easy` or `{policy: easy, ...}` into a `Choice`.
+
+    Parameters
+    ----------
+    seam
+        The table of plug-ins.
+    key
+        The key that holds the name: ``policy``, ``kind`` or ``plant``.
+    catalog
+        Kind of catalog entries that may be named too; "" for none. An entry has a `kind`,
+        which is a row of the table, and `parameters`, which stand in for the class's defaults.
+    """
+
+    seam: str
+    key: str
+    catalog: str = ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read with `self.read`."""
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """One form for each plug-in in the table, besides its bare name."""
+        forms: list[dict[str, Any]] = [{"type": "string", "description": f"Known: {self._listed()}."}]
+        for name, cls in seams.table(self.seam).items():
+            form = branch_of(cls).model_json_schema(by_alias=True)
+            form["properties"] = {self.key: {"const": name}, **form.get("properties", {})}
+            form["required"] = [self.key, *form.get("required", [])]
+            form["title"] = name
+            forms.append(form)
+        return {"anyOf": forms}
+
+    def read(self, said: Any, info: ValidationInfo) -> Choice:
+        """Return the choice, with every field of the plug-in read and checked."""
+        if isinstance(said, Choice):
+            return said
+        if isinstance(said, str):
+            said = {self.key: said}
+        if not isinstance(said, Mapping):
+            raise mistake(f"expected a name or a mapping, got {shape(said)}", f"known: {self._listed()}")
+        name = said.get(self.key)
+        if not isinstance(name, str):
+            raise mistake(f"'{self.key}' is missing: it says which", f"known: {self._listed()}")
+        plugin, preset = self._look_up(str(name), info)
+        cls = find(seams.table(self.seam), plugin, self.seam)
+        rest = {key: value for key, value in said.items() if key != self.key}
+        branch = read_branch(branch_of(cls, tuple(sorted(preset.items()))), rest, info)
+        values = {key: getattr(branch, key) for key in type(branch).model_fields}
+        try:
+            cls(**values)
+        except (ValueError, TypeError) as error:
+            raise mistake(str(error)) from None
+        given = tuple(sorted(branch.model_fields_set))
+        kept = tuple(sorted(key for key in preset if key not in branch.model_fields_set))
+        return Choice(self.seam, str(name), plugin, values, given, kept)
+
+    def _look_up(self, name: str, info: ValidationInfo) -> tuple[str, Mapping[str, Any]]:
+        """Return the plug-in's own name and the values that a catalog entry gives it."""
+        rows = seams.table(self.seam)
+        catalog = info.context.catalog if info.context is not None else None
+        if name in rows or not self.catalog or catalog is None:
+            try:
+                find(rows, name, self.seam)
+            except UnknownNameError as error:
+                raise mistake(error.message, error.hint) from None
+            except DatahallError as error:
+                raise mistake(str(error)) from None
+            return name, {}
+        names = catalog.names(self.catalog)
+        if name not in names:
+            known = [*rows, *(entry for entry in names if entry not in rows)]
+            raise mistake(f"unknown {self.key} {name!r}", hint(name, known))
+        entry = catalog.get(self.catalog, name)
+        return entry.kind, entry.parameters
+
+    def _listed(self) -> str:
+        return ", ".join(seams.table(self.seam))

@@ -1,0 +1,24 @@
+"""Where the tables of plug-ins are that a scenario may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+#: Seam -> the room's module and the table in it; imported when the first name is looked up.
+SEAMS: Final[Mapping[str, tuple[str, str]]] = {
+    "policies": ("simulator.scheduling", "POLICIES"),
+    "orders": ("simulator.scheduling", "ORDERS"),
+    "placements": ("simulator.scheduling", "PLACEMENTS"),
+    "admits": ("simulator.scheduling", "ADMITS"),
+    "plants": ("simulator.facility", "PLANTS"),
+    "power_policies": ("simulator.facility", "POWER_POLICIES"),
+}
+
+
+def table(seam: str) -> Mapping[str, type[Any]]:
+    """Return the rows of one seam: plug-in name to class."""
+    module, name = SEAMS[seam]
+    rows: Mapping[str, type[Any]] = getattr(import_module(module), name)
+    return rows

@@ -1,0 +1,189 @@
+"""A service: a model behind an endpoint, its replicas, its demand and its promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from simulator.scenario.branch import Branch
+from simulator.scenario.fields import (
+    Amount,
+    Count,
+    Duration,
+    FilePath,
+    Name,
+    OneOf,
+    PositiveShare,
+    Power,
+    Rate,
+    Share,
+    Span,
+    Whole,
+    Words,
+    mistake,
+)
+
+Precision = Annotated[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"], OneOf()]
+
+
+class Engine(Branch):
+    """The serving engine on each replica."""
+
+    short: ClassVar[str] = "preset"
+
+    preset: Words = Field("vllm-v1", description="Catalog name of the engine's defaults.")
+    precision: Precision = Field("bf16", description="Of the weights and the arithmetic.")
+    kv_precision: Precision | None = Field(None, description="Of the cache; as the weights' if not given.")
+    kv_blocks: Count | None = Field(None, description="Blocks of cache; from free memory if not given.")
+    max_sequences: Count | None = Field(None, description="Most requests in one batch.")
+    token_budget: Count | None = Field(None, description="Most tokens in one iteration.")
+
+
+class Replicas(Branch):
+    """How many copies run."""
+
+    minimum: Whole = Field(1, alias="min", description="Fewest copies.")
+    maximum: Count | None = Field(None, alias="max", description="Most copies; `min` if not given.")
+    autoscale: Annotated[Literal["queue", "none"], OneOf()] = Field(
+        "none", description="What decides between min and max."
+    )
+
+    short: ClassVar[str] = "minimum"
+
+    @classmethod
+    def expand(cls, said: str) -> Mapping[str, Any]:
+        """Return the mapping for a plain count: as many, always."""
+        return {"min": said, "max": said}
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        most = self.highest
+        if most < self.minimum:
+            raise mistake(f"max {most} is below min {self.minimum}")
+        if self.autoscale == "none" and most != self.minimum:
+            raise mistake(
+                f"min {self.minimum} and max {most} differ, but nothing scales",
+                "give `autoscale: queue` or one number",
+            )
+        return self
+
+    @property
+    def highest(self) -> int:
+        """Most copies."""
+        return self.minimum if self.maximum is None else self.maximum
+
+
+class Demand(Branch):
+    """How much is asked for, in the terms people have; exactly one of the amounts."""
+
+    requests_per_s: Rate | None = Field(
+        None, alias="requests", description='Requests over time: "150_000 per day".'
+    )
+    tokens_per_s: Rate | None = Field(
+        None, alias="tokens", description='Output tokens over time: "2 T per month".'
+    )
+    users: Amount | None = Field(None, description="People; together with requests_per_user.")
+    requests_per_user_per_s: Rate | None = Field(
+        None, alias="requests_per_user", description='Requests of each user: "20 per day".'
+    )
+    gpu_seconds_per_s: Rate | None = Field(
+        None, alias="gpu_hours", description='GPU-hours over time: "30_000 per month".'
+    )
+    shape: Words = Field("flat", description="Catalog name of a weekly rhythm.")
+    peak_to_mean: Amount | None = Field(
+        None, description="Busiest hour over the mean; the shape's own if not given."
+    )
+    arrivals: Annotated[Literal["poisson", "constant"], OneOf()] = Field(
+        "poisson", description="How requests come around the mean rate."
+    )
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Self:
+        said = [
+            key
+            for key, name in self.keys().items()
+            if key in {"requests", "tokens", "users", "gpu_hours"} and getattr(self, name) is not None
+        ]
+        if len(said) != 1:
+            raise mistake(
+                f"{len(said)} amounts given ({', '.join(said) or 'none'}), exactly one is needed",
+                "one of requests, tokens, users with requests_per_user, gpu_hours",
+            )
+        if (self.users is None) != (self.requests_per_user_per_s is None):
+            raise mistake("users and requests_per_user belong together")
+        return self
+
+
+class Lengths(Branch):
+    """Prompt and output lengths: a catalog entry, or a joint log-normal."""
+
+    short: ClassVar[str] = "name"
+
+    name: Words | None = Field(None, description="Catalog name of a length distribution.")
+    prompt_mean: Amount | None = Field(None, description="Mean prompt tokens.")
+    prompt_median: Amount | None = Field(None, description="Median prompt tokens; mean if not given.")
+    output_mean: Amount | None = Field(None, description="Mean output tokens.")
+    output_median: Amount | None = Field(None, description="Median output tokens; mean if not given.")
+
+
+class Tier(Branch):
+    """A share of the requests with a promise."""
+
+    name: Name = Field(description="Name of the tier.")
+    share_fraction: Share = Field(description="Of the requests.")
+    ttft_slo_s: Duration | None = Field(None, description="Time to first token that was promised.")
+    tpot_slo_s: Duration | None = Field(None, description="Time per output token that was promised.")
+
+
+class Disaggregated(Branch):
+    """Replicas that only prefill and replicas that only decode."""
+
+    prefill: Count = Field(description="Replicas that prefill.")
+    decode: Count = Field(description="Replicas that decode.")
+
+
+class Service(Branch):
+    """An inference service."""
+
+    kind: Literal["service"] = "service"
+    name: Name = Field(description="Name of the service.")
+    model: Words = Field(description="Catalog name of the model.")
+    engine: Engine = Field(Engine(), description="The serving engine.")
+    tensor_parallel: Count = Field(1, description="GPUs of one replica.")
+    replicas: Replicas = Field(Replicas(), description="How many copies run.")
+    demand: Demand | None = Field(None, description="How much is asked for.")
+    lengths: Lengths | None = Field(None, description="Prompt and output lengths.")
+    trace: FilePath | None = Field(
+        None, description="Requests as they came: arrived_s, prompt_tokens, output_tokens."
+    )
+    tiers: tuple[Tier, ...] = Field((), description="Promises, most important first.")
+    mode: Annotated[Literal["full", "thinned", "fluid"], OneOf()] = Field(
+        "full", description="Every request, a sample of them, or their mean flow."
+    )
+    thin_fraction: PositiveShare = Field(1.0, description='Share simulated in mode thinned: "1/10".')
+    router: Annotated[Literal["round-robin", "least-outstanding"], OneOf()] = Field(
+        "least-outstanding", description="Which replica takes the next request."
+    )
+    sites: tuple[Name, ...] = Field((), description="Sites it may run at; its queue's if not given.")
+    cold_start_s: Span = Field(120.0, description="From GPUs given to the first request taken.")
+    disaggregated: Disaggregated | None = Field(None, description="Prefill apart from decode.")
+    queue: Name | None = Field(None, description="Queue that its replicas are submitted to.")
+    tenant: Name | None = Field(None, description="Who pays; the service's name if not given.")
+    priority: Whole = Field(0, description="Larger goes first where a policy looks at it.")
+    power_per_gpu_w: Power | None = Field(None, description="Given watts per GPU, replacing the model.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.trace is None) == (self.demand is None):
+            raise mistake("give either a demand or a trace of requests, and not both")
+        if self.demand is not None and self.lengths is None:
+            raise mistake("a demand needs lengths", "name a catalog entry: datahall catalog lengths")
+        if self.trace is not None and self.lengths is not None:
+            raise mistake("lengths have no effect: the trace gives every request's own")
+        if self.mode != "thinned" and self.thin_fraction != 1.0:
+            raise mistake(f"thin has no effect in mode {self.mode}", "give `mode: thinned`")
+        if self.mode == "thinned" and self.thin_fraction == 1.0:
+            raise mistake("mode thinned needs `thin`", "such as thin: 1/10")
+        return self

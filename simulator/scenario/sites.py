@@ -1,0 +1,168 @@
+"""Sites: where they are, what feeds and cools them, and the pools of nodes they hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from simulator.scenario.branch import Branch
+from simulator.scenario.choices import Choice, Plugin
+from simulator.scenario.fields import (
+    Bandwidth,
+    Count,
+    DemandPrice,
+    Energy,
+    EnergyPrice,
+    FilePath,
+    Intensity,
+    Name,
+    OneOf,
+    Oversubscription,
+    PositivePower,
+    Power,
+    Share,
+    Span,
+    Temperature,
+    Whole,
+    Words,
+)
+
+
+class PowerModel(Branch):
+    """Measured watts that replace the catalog's for one pool."""
+
+    gpu_load_w: Power | None = Field(None, description="Each GPU under full load.")
+    gpu_idle_w: Power | None = Field(None, description="Each idle GPU.")
+    host_active_w: Power | None = Field(None, description="Each node without its GPUs, in use.")
+    host_idle_w: Power | None = Field(None, description="Each node without its GPUs, idle.")
+
+
+class Pool(Branch):
+    """Equal nodes under one name."""
+
+    name: Name = Field(description="Name of the pool, unique within its site.")
+    node: Words = Field(description="Catalog name of the node type.")
+    nodes: Count = Field(description="Nodes that are there, hot spares included.")
+    hot_spares: Whole = Field(0, description="Nodes kept free to replace failed ones.")
+    power_model: PowerModel | None = Field(None, description="Watts that replace the catalog's.")
+
+
+class Fabric(Branch):
+    """The network between nodes."""
+
+    type: Annotated[Literal["fat-tree", "rail-optimised"], OneOf()] = Field(
+        "fat-tree", description="How leaves are wired."
+    )
+    link_bytes_per_s: Bandwidth | None = Field(
+        None, description="Network bandwidth of each GPU; the node type's own if not given."
+    )
+    oversubscription: Oversubscription = Field(1.0, description='Offered to carried, "1:1" or "1:7".')
+    nodes_per_leaf: Count = Field(4, description="Nodes below one leaf switch.")
+
+
+class Weather(Branch):
+    """Outside air: a file of hours, or constants."""
+
+    short: ClassVar[str] = "file"
+
+    file: FilePath | None = Field(None, description="An EPW file of typical-year hours.")
+    temperature_c: Temperature | None = Field(None, description="Constant dry bulb.")
+    wet_bulb_c: Temperature | None = Field(None, description="Constant wet bulb.")
+
+
+class Grid(Branch):
+    """Where electricity comes from: a catalog grid, an hourly file, or constants."""
+
+    short: ClassVar[str] = "name"
+
+    name: Words | None = Field(None, description="Catalog name of a grid.")
+    trace: FilePath | None = Field(None, description="Hourly CSV with a column time_utc.")
+    intensity_column: Words | None = Field(None, description="Column of the average intensity.")
+    marginal_column: Words | None = Field(None, description="Column of the marginal intensity.")
+    price_column: Words | None = Field(None, description="Column of the price.")
+    intensity_g_per_kwh: Intensity | None = Field(None, description="Constant average intensity.")
+    marginal_g_per_kwh: Intensity | None = Field(None, description="Constant marginal intensity.")
+    price_usd_per_kwh: EnergyPrice | None = Field(None, description="Constant energy price.")
+
+
+class Tariff(Branch):
+    """What electricity costs: a catalog tariff, or prices."""
+
+    short: ClassVar[str] = "name"
+
+    name: Words | None = Field(None, description="Catalog name of a tariff.")
+    energy_usd_per_kwh: EnergyPrice | None = Field(
+        None, description="Flat energy price; the grid's own price if not given."
+    )
+    demand_charge_usd_per_kw_month: DemandPrice | None = Field(
+        None, description="Charge on the month's highest 15-minute mean."
+    )
+
+
+class Interconnection(Branch):
+    """What the grid connection can carry."""
+
+    limit_w: PositivePower = Field(description="Highest power at the meter.")
+    service: Annotated[Literal["firm", "interruptible"], OneOf()] = Field(
+        "firm", description="Whether the operator may call for less."
+    )
+
+
+class CheckpointStorage(Branch):
+    """The file system that checkpoints go to."""
+
+    write_bandwidth_bytes_per_s: Bandwidth = Field(description="Sustained, all writers together.")
+    read_bandwidth_bytes_per_s: Bandwidth | None = Field(
+        None, description="Sustained; as for writing if not given."
+    )
+
+
+class Battery(Branch):
+    """Storage behind the meter."""
+
+    energy_j: Energy = Field(description="Usable energy.")
+    power_w: PositivePower = Field(description="Highest charge and discharge at the terminals.")
+    round_trip_efficiency_fraction: Share = Field(0.88, description="Energy out over energy in.")
+    initial_fraction: Share = Field(
+        1.0, alias="initial_fraction", description="State of charge at the start."
+    )
+
+
+class Site(Branch):
+    """One campus behind one meter."""
+
+    name: Name = Field(description="Name of the site.")
+    timezone: Words | None = Field(None, description="IANA zone; the scenario's if not given.")
+    climate: Words | None = Field(None, description="Catalog name of a climate.")
+    weather: Weather | None = Field(None, description="Outside air; replaces `climate`.")
+    grid: Grid = Field(description="Where electricity comes from.")
+    tariff: Tariff | None = Field(None, description="What electricity costs.")
+    interconnection: Interconnection | None = Field(None, description="Limit at the meter.")
+    cooling: Annotated[Choice, Plugin("plants", key="plant", catalog="plants")] = Field(
+        description="The cooling plant."
+    )
+    power_chain: Words = Field("none", description="Catalog name of the conversion chain, or none.")
+    network_power_w: Power | None = Field(
+        None, description="Switches and optics together; from the fabric if not given."
+    )
+    fabric: Fabric = Field(Fabric(), description="The network between nodes.")
+    pools: tuple[Pool, ...] = Field(description="Pools of nodes.")
+    storage: CheckpointStorage | None = Field(None, description="Where checkpoints go.")
+    battery: Battery | None = Field(None, description="Storage behind the meter.")
+    power_policy: Annotated[Choice, Plugin("power_policies", key="policy")] | None = Field(
+        None, description="What gives way when power is short."
+    )
+
+    def pool(self, name: str) -> Pool:
+        """Return the pool of that name."""
+        return next(pool for pool in self.pools if pool.name == name)
+
+
+class SiteLink(Branch):
+    """A line between two sites."""
+
+    from_site: Name = Field(alias="from", description="One end.")
+    to_site: Name = Field(alias="to", description="The other end; traffic goes both ways.")
+    bandwidth_bytes_per_s: Bandwidth = Field(description="In each direction.")
+    latency_s: Span = Field(description="One way.")
