@@ -197,10 +197,12 @@ _LONG_FORMS: Final[Mapping[str, str]] = {
     "celsius": "C", "percent": "%", "pct": "%", "mn": "M", "bn": "B", "gbyte": "GB",
 }  # fmt: skip
 
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:_\d+)*)?(?:\.\d*(?:_\d+)*)?(?:[eE][+-]?\d+)?")
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:_\d+)*)?(?:\.\d*(?:_\d+)*)?(?:[eE][+-]?\d+)?", re.ASCII)
 _BITS_OR_BYTES: Final = re.compile(r"([kmgtp])i?bps", re.IGNORECASE)
 #: A number with more digits before its point is a typing mistake, and would only overflow later.
 _MOST_DIGITS: Final = 60
+#: So that an error message stays readable.
+_LONGEST: Final = 120
 
 
 def known_units(unit: str) -> tuple[str, ...]:
@@ -249,6 +251,8 @@ def parse(text: str, unit: str) -> float:
     if unit not in _TABLES:
         raise UnitError(f"'{unit}' is not a base unit; known: {known_list(_TABLES, 40)}")
     said = " ".join(text.split())
+    if len(said) > _LONGEST:
+        raise UnitError(f"'{said[:_LONGEST]}...' is not {_expected(unit)}")
     number, spelled = _split(said, unit)
     if unit in {"fraction", "ratio"} and spelled.startswith("/"):
         return _share(said, number, spelled, unit)
@@ -315,9 +319,9 @@ def _share(said: str, number: Decimal, spelled: str, unit: str) -> float:
     try:
         below = Decimal(spelled[1:].strip().replace("_", ""))
         share = number / below
-    except (InvalidOperation, ZeroDivisionError):
+    except ArithmeticError:
         raise UnitError(f"'{said}' is not {_expected(unit)}") from None
-    if not share.is_finite() or (unit == "fraction" and not 0 <= share <= 1):
+    if share.adjusted() > _MOST_DIGITS or (unit == "fraction" and not 0 <= share <= 1):
         raise UnitError(f"'{said}' is not {_expected(unit)}")
     return float(share)
 
