@@ -166,7 +166,7 @@ class Calendar:
             return parse(said, "s")
         except UnitError:
             raise UnitError(
-                f"'{said}' is not a moment (like 2024-03-04 06:00, 2024-03-04T05:00Z, or 36 h since the start)"
+                f"'{said}' is not a moment (like 2024-03-04 06:00, 2024-03-04T05:00Z, or 36 h)"
             ) from None
 
     def _epoch(self, moments_s: ArrayLike) -> Floats:
