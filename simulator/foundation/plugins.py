@@ -43,6 +43,7 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "USD/s": "_usd_per_s",
     "g": "_gco2e",
     "g/kWh": "_g_per_kwh",
+    "g/W": "_gco2e_per_w",
     "litres": "_litres",
     "litres/kWh": "_litres_per_kwh",
     "litres/s": "_litres_per_s",
