@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from simulator.results import Run, run
     from simulator.scenario import load
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 __all__ = ["load", "run", "Run", "__version__"]
 
 _HOMES: Final = {"load": "simulator.scenario", "run": "simulator.results", "Run": "simulator.results"}
