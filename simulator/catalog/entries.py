@@ -7,38 +7,48 @@ second table. ``None`` is a blank: no source gave the number. Read such a field 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.foundation.names import hint
 from simulator.foundation.quantity import (
     Bytes,
     BytesPerSecond,
     Celsius,
     FlopPerSecond,
     Fraction,
+    Grams,
     GramsPerKwh,
-    Kelvin,
+    LitresPerKwh,
+    Metres,
+    Pascals,
     Quantity,
     Seconds,
     Usd,
     UsdPerKwh,
+    UsdPerKwMonth,
+    UsdPerLitre,
+    UsdPerW,
     Watts,
 )
 
-GramsCo2e = Annotated[float, Quantity("g")]
-Pascals = Annotated[float, Quantity("Pa")]
-Metres = Annotated[float, Quantity("m")]
-UsdPerKwMonth = Annotated[float, Quantity("USD/kW-month")]
-UsdPerWatt = Annotated[float, Quantity("USD/W")]
-UsdPerLitre = Annotated[float, Quantity("USD/L")]
-GramsPerWatt = Annotated[float, Quantity("g/W")]
+GramsPerW = Annotated[float, Quantity("g/W")]
 
-#: Twelve months (January first) by twenty-four UTC hours, or by 168 local hours of a week.
+#: Fuels whose generation counts as carbon-free when hours are matched; biomass does not.
+CARBON_FREE: Final[tuple[str, ...]] = ("nuclear", "hydro", "solar", "wind", "geothermal")
+
+#: Read-only numbers; each kind that has tables has one shape of them, in `TABLE_SHAPES`.
 Table = NDArray[np.float64]
+
+
+def one_of(field_name: str, value: str, known: Sequence[str]) -> None:
+    """Raise ValueError unless `value` is one of the known words."""
+    if value not in known:
+        raise ValueError(f"{field_name} is '{value}'; {hint(value, known)}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class GpuSpec:
     scale_up_bandwidth_bytes_per_s: Annotated[
         BytesPerSecond, "Into the scale-up domain, one direction, per GPU."
     ]
-    embodied_gco2e: Annotated[GramsCo2e | None, "Cradle to gate, one GPU module."]
+    embodied_gco2e: Annotated[Grams | None, "Cradle to gate, one GPU module."]
 
     def flop_per_s(self, precision: str) -> float | None:
         """Return the dense peak at ``precision`` (``bf16`` ...), None where blank. [flop/s]"""
@@ -100,7 +110,7 @@ class NodeSpec:
     host_active_w: Annotated[Watts | None, "The node without its GPUs, all GPUs busy, same place."]
     maximum_power_w: Annotated[Watts | None, "The whole node's rating."]
     price_usd: Annotated[Usd | None, "The whole node with GPUs, without fabric."]
-    embodied_gco2e: Annotated[GramsCo2e | None, "Cradle to gate, the whole node with GPUs."]
+    embodied_gco2e: Annotated[Grams | None, "Cradle to gate, the whole node with GPUs."]
     liquid_heat_fraction: Annotated[Fraction, "Share of the node's heat that leaves in liquid."]
 
 
@@ -152,6 +162,14 @@ class ModelSpec:
     active_parameters: Annotated[float | None, "Published active per token."] = None
     aliases: Annotated[tuple[str, ...], "Other names of the same weights or shape."] = ()
 
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("dense", "moe"))
+        one_of("attention", self.attention, ("mha", "gqa", "mla"))
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads do not divide into {self.kv_heads} key-value heads")
+        if self.kind == "moe" and not 0 < self.experts_per_token <= self.experts:
+            raise ValueError(f"a token visits {self.experts_per_token} of {self.experts} experts")
+
 
 @dataclass(frozen=True)
 class EngineSpec:
@@ -170,30 +188,69 @@ class EngineSpec:
     cpu_overhead_per_sequence_s: Annotated[Seconds, "Host time of one sequence of one iteration."]
     overlaps_cpu: Annotated[bool, "Host time hides behind the GPU: the longer of both counts."]
 
+    def __post_init__(self) -> None:
+        one_of("scheduler", self.scheduler, ("vllm-v1", "vllm-v0", "sarathi", "static"))
+
 
 @dataclass(frozen=True, eq=False)
 class GridSpec:
-    """A grid: its annual mix and how it moves by month and UTC hour.
+    """A grid: its annual mix and how each fuel moves by month and UTC hour.
 
-    The tables are (12, 24), January and 00:00 UTC first, multipliers whose mean over the hours of
-    ``mix_year`` is 1. ``fuel_shapes`` moves each fuel; ``intensity_shape`` and
-    ``clean_fraction_shape`` are what they give with the fitted year's mix and IPCC life-cycle factors.
+    The tables are (12, 24), January and 00:00 UTC first: multipliers whose mean over a year's
+    hours is 1. Whatever is known by fuel (intensity under any factor set, water, carbon-free
+    share) follows from ``mix`` and ``fuel_shapes`` by `month_hour`. The two ready-made shapes are
+    for grids whose mix by hour nobody gave; shipped grids leave them blank.
     """
 
     name: str
     title: Annotated[str, "Name for people."]
     timezone: Annotated[str, "IANA zone."]
-    mix: Annotated[Mapping[str, float], "Share of generation by fuel; sums to 1."]
+    mix: Annotated[Mapping[str, Fraction], "Share of a year's generation by fuel; sums to 1."]
     mix_year: Annotated[int, "Year of the mix."]
-    fuel_shapes: Annotated[Mapping[str, Table], "By fuel, multiplier on its annual share."]
-    intensity_shape: Annotated[Table | None, "Multiplier on the annual intensity."]
-    clean_fraction_shape: Annotated[Table | None, "Multiplier on the annual carbon-free share."]
-    price_mean_usd_per_kwh: Annotated[UsdPerKwh | None, "Wholesale, time average."]
-    price_shape: Annotated[Table | None, "Multiplier on the mean price; may be negative."]
-    price_years: Annotated[str | None, "Years the price was fitted on."]
-    marginal_mean_g_per_kwh: Annotated[GramsPerKwh | None, "Marginal intensity, time average."]
-    marginal_shape: Annotated[Table | None, "Multiplier on the marginal mean."]
-    t_and_d_loss_fraction: Annotated[Fraction | None, "Lost between plant and meter."]
+    fuel_shapes: Annotated[Mapping[str, Table], "By fuel, multiplier on its mean generation."] = field(
+        default_factory=dict
+    )
+    intensity_shape: Annotated[Table | None, "Multiplier on the annual intensity."] = None
+    clean_fraction_shape: Annotated[Table | None, "Multiplier on the annual carbon-free share."] = None
+    price_mean_usd_per_kwh: Annotated[UsdPerKwh | None, "Wholesale, time average."] = None
+    price_shape: Annotated[Table | None, "Multiplier on the mean price; may be negative."] = None
+    price_years: Annotated[str | None, "Years whose prices were fitted."] = None
+    marginal_mean_g_per_kwh: Annotated[GramsPerKwh | None, "Marginal intensity, time average."] = None
+    marginal_shape: Annotated[Table | None, "Multiplier on the marginal mean."] = None
+    t_and_d_loss_fraction: Annotated[Fraction | None, "Lost between plant and meter."] = None
+
+    def __post_init__(self) -> None:
+        total = sum(self.mix.values())
+        if abs(total - 1.0) > 0.005:
+            raise ValueError(f"the mix of {self.name} sums to {total:g}; expected 1")
+
+    def month_hour(self, by_fuel: Mapping[str, float]) -> Table:
+        """Return the generation-weighted mean of a number known by fuel, by month and UTC hour.
+
+        Parameters
+        ----------
+        by_fuel
+            Per kWh generated, e.g. a factor set's grams; needs every fuel of the mix.
+
+        Returns
+        -------
+        (12, 24) float
+            In the unit of `by_fuel`; flat for a grid without ``fuel_shapes``.
+
+        Examples
+        --------
+        >>> sun = np.tile([0.0] * 12 + [2.0] * 12, (12, 1))
+        >>> grid = GridSpec("x", "X", "UTC", {"solar": 0.5, "coal": 0.5}, 2023, {"solar": sun})
+        >>> grid.month_hour({"solar": 0.0, "coal": 900.0})[0, [0, 12]].tolist()
+        [900.0, 300.0]
+        """
+        unknown = [fuel for fuel in self.mix if fuel not in by_fuel]
+        if unknown:
+            raise ValueError(f"no number for {', '.join(unknown)} in the mix of {self.name}")
+        flat = np.ones(TABLE_SHAPES["grids"])
+        amount = {fuel: share * self.fuel_shapes.get(fuel, flat) for fuel, share in self.mix.items()}
+        whole = np.sum(list(amount.values()), axis=0)
+        return np.asarray(np.sum([by_fuel[fuel] * kwh for fuel, kwh in amount.items()], axis=0) / whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +260,10 @@ class FactorSet:
     name: str
     title: Annotated[str, "Name for people."]
     kind: Annotated[str, "lifecycle or direct."]
-    g_per_kwh: Annotated[Mapping[str, float], "By fuel; a fuel without a number is absent. [g/kWh]"]
+    g_per_kwh: Annotated[Mapping[str, GramsPerKwh], "By fuel; a fuel without a number is absent."]
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("lifecycle", "direct"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +272,7 @@ class WaterSet:
 
     name: str
     title: Annotated[str, "Name for people."]
-    litres_per_kwh: Annotated[
-        Mapping[str, float], "By fuel; a fuel without a number is absent. [L/kWh]"
-    ]
+    litres_per_kwh: Annotated[Mapping[str, LitresPerKwh], "By fuel; a fuel without a number is absent."]
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,6 +341,9 @@ class FailureCause:
     recover_s: Annotated[Seconds, "Restart of the job: scheduling, loading, warming up."]
     planned: Annotated[bool, "Announced maintenance, not a fault."] = False
 
+    def __post_init__(self) -> None:
+        one_of("scope", self.scope, ("node", "job", "link"))
+
 
 @dataclass(frozen=True)
 class FailurePreset:
@@ -308,9 +369,7 @@ class TariffSpec:
     energy_usd_per_kwh: Annotated[UsdPerKwh | None, "All energy at this; blank: the grid's price."]
     adder_usd_per_kwh: Annotated[UsdPerKwh, "Per kWh on top: delivery, levies, tax."]
     demand_charge_usd_per_kw_month: Annotated[UsdPerKwMonth, "On the month's 15-minute peak."]
-    minimum_peak_fraction: Annotated[
-        Fraction, "Ratchet: least share of the contracted limit that is billed."
-    ]
+    minimum_peak_fraction: Annotated[Fraction, "Ratchet: least share of the contracted limit that is billed."]
     price_year: Annotated[int, "Money of this year."]
 
 
@@ -326,11 +385,11 @@ class CostSpec:
     wacc_fraction: Annotated[Fraction, "Weighted cost of capital, a year."]
     residual_fraction: Annotated[Fraction, "Of a node's price, at the end of its life."]
     network_fraction: Annotated[Fraction, "Fabric and storage, of the nodes' price."]
-    building_usd_per_w: Annotated[UsdPerWatt, "Shell, mechanical, electrical, per IT watt."]
+    building_usd_per_w: Annotated[UsdPerW, "Shell, mechanical, electrical, per IT watt."]
     maintenance_fraction: Annotated[Fraction, "Of the hardware's price, a year."]
     staff_usd_per_kw_month: Annotated[UsdPerKwMonth | None, "People, per IT kW and month."]
     water_usd_per_litre: Annotated[UsdPerLitre | None, "Supply and sewage."]
-    building_gco2e_per_w: Annotated[GramsPerWatt | None, "Embodied, shell and plant, per IT watt."]
+    building_embodied_gco2e_per_w: Annotated[GramsPerW | None, "Shell and plant, per IT watt."]
     price_year: Annotated[int, "Money of this year."]
 
 
@@ -380,6 +439,15 @@ class ShapeSpec:
     title: Annotated[str, "Name for people."]
     multipliers: Annotated[Table, "(168,) by local hour of the week, Monday 00:00 first; mean 1."]
 
+
+#: Kinds with tables -> their shape: months x UTC hours, months, hours of the week.
+TABLE_SHAPES: Final[Mapping[str, tuple[int, ...]]] = {"grids": (12, 24), "climates": (12,), "shapes": (168,)}
+
+#: Fields that name an entry of another kind: (kind, field) -> that kind.
+REFERENCES: Final[Mapping[tuple[str, str], str]] = {
+    ("nodes", "gpu"): "gpus",
+    ("mixes", "arrival_shape"): "shapes",
+}
 
 #: Kind (the stem of its YAML file, and its key in a scenario's ``catalog:`` block) -> dataclass.
 KINDS: Final[Mapping[str, type]] = {
