@@ -12,6 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.foundation.time_grid import snap
+from simulator.workload.moments import snap_all
+
 KINDS: Final = ("training", "trace", "research", "replica")
 
 FloatColumn = NDArray[np.float64]
@@ -125,21 +128,21 @@ class Labels:
 
     @classmethod
     def constant(cls, value: str, count: int) -> Labels:
-        """The same text in every row."""
+        """Put the same text in every row."""
         return cls(np.zeros(count, dtype=np.int64), (value,))
 
     def texts(self) -> list[str]:
-        """The column as a list of texts."""
+        """Return the column as a list of texts."""
         names = self.names
         return [names[code] for code in self.code.tolist()]
 
     def take(self, rows: IntColumn) -> Labels:
-        """The same labels for a selection of rows."""
+        """Return the labels of a selection of rows."""
         return Labels(self.code[rows], self.names)
 
     @classmethod
     def joined(cls, parts: Sequence[Labels]) -> Labels:
-        """Several columns one below the other, names merged."""
+        """Stack several columns, merging their names."""
         seen: dict[str, int] = {}
         codes = []
         for part in parts:
@@ -229,7 +232,7 @@ class JobTable:
         return len(self.job_id)
 
     def __iter__(self) -> Iterator[JobSpec]:
-        """The jobs one by one, in the table's order."""
+        """Yield the jobs one by one, in the table's order."""
         return (self.spec(row) for row in range(len(self)))
 
     @cached_property
@@ -243,17 +246,17 @@ class JobTable:
         return JobLists(**columns)  # type: ignore[arg-type]
 
     def lists(self) -> JobLists:
-        """The columns as Python lists; made at the first call, then kept."""
+        """Return the columns as Python lists; made at the first call, then kept."""
         return self._lists
 
     def spec(self, row: int) -> JobSpec:
-        """The job in one row."""
+        """Return the job in one row."""
         lists = self._lists
         return JobSpec(**{name: getattr(lists, name)[row] for name in JobSpec.__slots__})
 
     @classmethod
     def empty(cls) -> JobTable:
-        """A table without jobs."""
+        """Make a table without jobs."""
         return cls.from_specs(())
 
     @classmethod
@@ -262,7 +265,7 @@ class JobTable:
         *,
         job_id: Sequence[str],
         kind: str,
-        queue: str,
+        queue: Labels | str,
         gpus: IntColumn,
         submitted_s: FloatColumn,
         work: FloatColumn,
@@ -273,23 +276,26 @@ class JobTable:
         site: str = "",
         skipped: Mapping[str, int] | None = None,
     ) -> JobTable:
-        """Rigid jobs of one kind in one queue, from arrays in any order.
+        """Make rigid jobs of one kind from arrays in any order.
 
-        Rows are sorted by (submitted_s, order_id); equal rows keep their order.
+        Submissions are put on the time grid; rows are sorted by (submitted_s, order_id),
+        equal rows keep their order.
         """
         count = len(job_id)
-        rows = np.lexsort((order_id, submitted_s)).astype(np.int64)
+        moments_s = snap_all(np.asarray(submitted_s, dtype=np.float64))
+        rows = np.lexsort((order_id, moments_s)).astype(np.int64)
         ids = tuple(job_id)
         if not np.array_equal(rows, np.arange(count)):
             ids = tuple([ids[row] for row in rows.tolist()])
         tenants = Labels.constant(tenant, count) if isinstance(tenant, str) else tenant
+        queues = Labels.constant(queue, count) if isinstance(queue, str) else queue
         return cls(
             job_id=ids,
             kind=Labels.constant(kind, count),
             tenant=tenants.take(rows),
-            queue=Labels.constant(queue, count),
+            queue=queues.take(rows),
             gpus=np.asarray(gpus, dtype=np.int64)[rows],
-            submitted_s=np.asarray(submitted_s, dtype=np.float64)[rows],
+            submitted_s=moments_s[rows],
             work=np.asarray(work, dtype=np.float64)[rows],
             requested_run_s=np.asarray(requested_run_s, dtype=np.float64)[rows],
             priority=np.zeros(count, dtype=np.int64),
@@ -306,8 +312,11 @@ class JobTable:
 
     @classmethod
     def from_specs(cls, specs: Iterable[JobSpec]) -> JobTable:
-        """A table of single jobs, sorted by (submitted_s, order_id)."""
-        ordered = sorted(specs, key=lambda spec: (spec.submitted_s, spec.order_id))
+        """Make a table of single jobs, sorted by (submitted_s, order_id)."""
+        ordered = sorted(
+            (replace(spec, submitted_s=snap(spec.submitted_s)) for spec in specs),
+            key=lambda spec: (spec.submitted_s, spec.order_id),
+        )
         columns: dict[str, object] = {"job_id": tuple(spec.job_id for spec in ordered)}
         for name in _TEXT_FIELDS:
             columns[name] = Labels.of([getattr(spec, name) for spec in ordered])
@@ -319,7 +328,7 @@ class JobTable:
 
     @classmethod
     def concatenate(cls, tables: Sequence[JobTable]) -> JobTable:
-        """Several workloads as one table, sorted again; ids must differ between them."""
+        """Merge several workloads into one sorted table; ids must differ between them."""
         if len(tables) == 1:
             return tables[0]
         if not tables:
@@ -341,7 +350,7 @@ class JobTable:
         return cls(skipped=MappingProxyType(skipped), **columns)  # type: ignore[arg-type]
 
     def take(self, rows: IntColumn) -> JobTable:
-        """The selected rows, which must be given in ascending order."""
+        """Return the selected rows, which must be given in ascending order."""
         columns: dict[str, object] = {
             "job_id": tuple([self.job_id[row] for row in np.asarray(rows).tolist()])
         }
@@ -350,6 +359,18 @@ class JobTable:
             columns[name] = column.take(rows) if isinstance(column, Labels) else column[rows]
         return JobTable(skipped=self.skipped, **columns)  # type: ignore[arg-type]
 
+    def until(self, end_s: float) -> JobTable:
+        """Return the jobs submitted up to `end_s`; the rest is counted in `skipped`."""
+        count = int(np.searchsorted(self.submitted_s, end_s, side="right"))
+        if count == len(self):
+            return self
+        left_out = {**self.skipped, "submitted after the end of the run": len(self) - count}
+        return replace(self.take(np.arange(count)), skipped=MappingProxyType(left_out))
+
+    def first(self, count: int) -> JobTable:
+        """Return the first `count` jobs, fewer if there are not as many."""
+        return self if count >= len(self) else self.take(np.arange(count))
+
     def with_prefix(self, prefix: str) -> JobTable:
-        """The same jobs under longer ids, so that two workloads can share a run."""
+        """Return the same jobs under longer ids, so that two workloads can share a run."""
         return replace(self, job_id=tuple([prefix + job_id for job_id in self.job_id]))
