@@ -23,6 +23,8 @@ class TrainingCoefficients:
         Fraction of the dense peak that an endless matrix multiplication reaches.
     gemm_half_size
         Size at which one dimension alone halves that efficiency. [elements]
+    fp8_relative_efficiency, fp4_relative_efficiency
+        What narrow formats reach of their own peak, relative to ``gemm_efficiency``.
     attention_efficiency
         Fraction of the 16-bit peak that the fused attention core reaches.
     memory_efficiency
@@ -35,8 +37,8 @@ class TrainingCoefficients:
         Fraction of the scale-up port that collectives reach; time of one hop. [s]
     scale_out_efficiency, scale_out_latency_s
         The same for the network between nodes.
-    tensor_overlap
-        Fraction of tensor-parallel communication that hides behind arithmetic.
+    tensor_overlap, pipeline_overlap
+        Fraction of tensor- and pipeline-parallel communication that hides behind arithmetic.
     data_overlap
         Fraction of the backward pass that data-parallel communication may hide behind.
     straggler_sigma
@@ -47,6 +49,8 @@ class TrainingCoefficients:
 
     gemm_efficiency: float
     gemm_half_size: float
+    fp8_relative_efficiency: float
+    fp4_relative_efficiency: float
     attention_efficiency: float
     memory_efficiency: float
     elementwise_passes: float
@@ -56,6 +60,7 @@ class TrainingCoefficients:
     scale_out_efficiency: float
     scale_out_latency_s: float
     tensor_overlap: float
+    pipeline_overlap: float
     data_overlap: float
     straggler_sigma: float
     fitted_on: str
@@ -121,6 +126,8 @@ _TRAINING: Final = {
     "volta": TrainingCoefficients(
         gemm_efficiency=0.70,
         gemm_half_size=150.0,
+        fp8_relative_efficiency=0.85,
+        fp4_relative_efficiency=0.7,
         attention_efficiency=0.35,
         memory_efficiency=0.80,
         elementwise_passes=1.0,
@@ -130,6 +137,7 @@ _TRAINING: Final = {
         scale_out_efficiency=0.80,
         scale_out_latency_s=20e-6,
         tensor_overlap=0.0,
+        pipeline_overlap=0.0,
         data_overlap=0.5,
         straggler_sigma=0.01,
         fitted_on="nothing: Ampere's, with the latencies of V100 all-reduce tables",
@@ -137,6 +145,8 @@ _TRAINING: Final = {
     "ampere": TrainingCoefficients(
         gemm_efficiency=0.80,
         gemm_half_size=150.0,
+        fp8_relative_efficiency=0.85,
+        fp4_relative_efficiency=0.7,
         attention_efficiency=0.55,
         memory_efficiency=0.80,
         elementwise_passes=1.0,
@@ -146,6 +156,7 @@ _TRAINING: Final = {
         scale_out_efficiency=0.85,
         scale_out_latency_s=15e-6,
         tensor_overlap=0.0,
+        pipeline_overlap=0.0,
         data_overlap=0.5,
         straggler_sigma=0.005,
         fitted_on="not yet",
@@ -153,6 +164,8 @@ _TRAINING: Final = {
     "hopper": TrainingCoefficients(
         gemm_efficiency=0.75,
         gemm_half_size=250.0,
+        fp8_relative_efficiency=0.85,
+        fp4_relative_efficiency=0.7,
         attention_efficiency=0.50,
         memory_efficiency=0.80,
         elementwise_passes=1.0,
@@ -162,6 +175,7 @@ _TRAINING: Final = {
         scale_out_efficiency=0.85,
         scale_out_latency_s=15e-6,
         tensor_overlap=0.4,
+        pipeline_overlap=0.4,
         data_overlap=0.8,
         straggler_sigma=0.005,
         fitted_on="not yet",
@@ -169,6 +183,8 @@ _TRAINING: Final = {
     "blackwell": TrainingCoefficients(
         gemm_efficiency=0.72,
         gemm_half_size=350.0,
+        fp8_relative_efficiency=0.85,
+        fp4_relative_efficiency=0.7,
         attention_efficiency=0.45,
         memory_efficiency=0.80,
         elementwise_passes=1.0,
@@ -178,6 +194,7 @@ _TRAINING: Final = {
         scale_out_efficiency=0.85,
         scale_out_latency_s=15e-6,
         tensor_overlap=0.4,
+        pipeline_overlap=0.4,
         data_overlap=0.8,
         straggler_sigma=0.005,
         fitted_on="not yet",

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.catalog.entries import GpuSpec
-from simulator.foundation.errors import CatalogError, LayoutError
+from simulator.foundation.errors import LayoutError
 from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
+from simulator.hardware.roofline import peak_16_bit_flop_per_s, peak_flop_per_s
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
@@ -181,18 +182,6 @@ class ServingProfile:
         return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
 
 
-def peak_flop_per_s(gpu: GpuSpec, precision: str) -> float:
-    """Return the dense peak of a GPU, or raise CatalogError naming what is blank. [flop/s]"""
-    peak = gpu.flop_per_s(precision)
-    if peak is None:
-        field = f"{precision}_flop_per_s"
-        raise CatalogError(
-            f"GPU {gpu.name} has no {precision} tensor arithmetic in the catalog; choose another "
-            f"precision or set catalog.gpus.{gpu.name}.{field.removesuffix('_flop_per_s')}"
-        )
-    return peak
-
-
 def serving_profile(
     architecture: Architecture,
     gpu: GpuSpec,
@@ -241,7 +230,7 @@ def serving_profile(
     context_s = per_context / (share.cache_efficiency * bandwidth) * memory_stretch
     widths = architecture.query_width + architecture.value_width
     pair_flop = 2.0 * architecture.layers * widths / tensor_parallel
-    pair_s = pair_flop / (share.attention_efficiency * _attention_peak(gpu)) * stretch
+    pair_s = pair_flop / (share.attention_efficiency * peak_16_bit_flop_per_s(gpu)) * stretch
     iteration = IterationTime(
         tokens_ps=np.rint((table + cpu_overhead_s) * PS_PER_S).astype(np.int64),
         sequence_ps=round((share.sequence_s + cpu_overhead_per_sequence_s) * PS_PER_S),
@@ -263,10 +252,6 @@ def serving_profile(
         cpu_overhead_s=cpu_overhead_s,
         cpu_overhead_per_sequence_s=cpu_overhead_per_sequence_s,
     )
-
-
-def _attention_peak(gpu: GpuSpec) -> float:
-    return peak_flop_per_s(gpu, "bf16" if gpu.bf16_flop_per_s is not None else "fp16")
 
 
 def _tokens_s(

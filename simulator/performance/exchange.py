@@ -1,0 +1,203 @@
+"""Seconds that a training job's ranks talk, inside a scale-up domain and across the network."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from simulator.catalog.entries import GpuSpec
+from simulator.llm.architecture import Architecture
+from simulator.llm.layout import Layout
+from simulator.llm.memory import parameters_on_gpu
+from simulator.network.collectives import all_gather_s, all_reduce_s, all_to_all_s
+from simulator.network.spread import Spread
+from simulator.performance.coefficients import TrainingCoefficients
+
+#: Bytes of a gradient and of a weight on the wire: both travel in 16 bits.
+GRADIENT_WIRE_BYTES = 2.0
+WEIGHT_WIRE_BYTES = 2.0
+
+#: Added to a network hop for each tier of switches climbed and descended. Estimate: two
+#: switches and two cables of some 0.5 us each.
+TIER_HOP_S = 2e-6
+
+
+class Exchange(NamedTuple):
+    """Communication of one kind: seconds inside a domain and outside, bytes put on the network.
+
+    Apart because the fabric's share stretches only ``outer_s``. [s, s, B of one GPU]
+    """
+
+    inner_s: float
+    outer_s: float
+    wire_bytes: float
+
+    def times(self, seconds: float, messages: float) -> Exchange:
+        """Return this exchange with seconds and bytes multiplied."""
+        return Exchange(self.inner_s * seconds, self.outer_s * seconds, self.wire_bytes * messages)
+
+
+NOTHING = Exchange(0.0, 0.0, 0.0)
+
+
+class Links:
+    """Bandwidth and latency between a job's ranks, and which of them share a domain."""
+
+    __slots__ = ("_domain_gpus", "inner_bytes_per_s", "inner_hop_s", "outer_bytes_per_s", "outer_hop_s")
+
+    def __init__(
+        self, gpu: GpuSpec, share: TrainingCoefficients, spread: Spread, nic_bytes_per_s: float
+    ) -> None:
+        self._domain_gpus = spread.domain_gpus
+        self.inner_bytes_per_s = share.scale_up_efficiency * gpu.scale_up_bandwidth_bytes_per_s
+        self.inner_hop_s = share.scale_up_latency_s
+        self.outer_bytes_per_s = share.scale_out_efficiency * nic_bytes_per_s
+        tiers = (1 if spread.leaves > 1 else 0) + (1 if spread.pods > 1 else 0)
+        self.outer_hop_s = share.scale_out_latency_s + tiers * TIER_HOP_S
+
+    def split(self, ranks: int, stride: int) -> tuple[int, int]:
+        """Return (ranks in one domain, domains) of a group whose members are ``stride`` apart."""
+        inside = min(ranks, max(1, self._domain_gpus // stride))
+        return inside, -(-ranks // inside)
+
+    def all_reduce(self, ranks: int, stride: int, size_bytes: float) -> Exchange:
+        """Return a hierarchical all-reduce: scatter inside, reduce across rails, gather inside."""
+        if ranks < 2:
+            return NOTHING
+        inside, outside = self.split(ranks, stride)
+        piece = size_bytes / inside
+        if outside == 1:
+            inner_s = all_reduce_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
+            return Exchange(inner_s, 0.0, 0.0)
+        return Exchange(
+            2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
+            all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
+            2.0 * (outside - 1) / outside * piece,
+        )
+
+    def all_gather(self, ranks: int, stride: int, size_bytes: float, messages: float = 1.0) -> Exchange:
+        """Return a hierarchical all-gather of ``size_bytes`` in all, sent in equal messages."""
+        if ranks < 2:
+            return NOTHING
+        inside, outside = self.split(ranks, stride)
+        piece = size_bytes / inside / messages
+        inner_s = all_gather_s(inside, size_bytes / messages, self.inner_bytes_per_s, self.inner_hop_s)
+        outer_s = all_gather_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s)
+        wire = (outside - 1) / outside * piece * messages
+        return Exchange(messages * inner_s, messages * outer_s, wire)
+
+    def all_to_all(self, ranks: int, stride: int, size_bytes: float) -> Exchange:
+        """Return an all-to-all in which each rank sends ``size_bytes`` in all."""
+        if ranks < 2:
+            return NOTHING
+        inside, outside = self.split(ranks, stride)
+        if outside == 1:
+            return Exchange(
+                all_to_all_s(ranks, size_bytes, self.inner_bytes_per_s, self.inner_hop_s), 0.0, 0.0
+            )
+        away = size_bytes * (1.0 - inside / ranks)
+        outer_s = math.log2(ranks) * self.outer_hop_s + away / self.outer_bytes_per_s
+        return Exchange(0.0, outer_s, away)
+
+    def send(self, stride: int, size_bytes: float) -> Exchange:
+        """Return one message to the rank ``stride`` further on."""
+        inside, _ = self.split(2, stride)
+        if inside == 2:
+            return Exchange(self.inner_hop_s + size_bytes / self.inner_bytes_per_s, 0.0, 0.0)
+        return Exchange(0.0, self.outer_hop_s + size_bytes / self.outer_bytes_per_s, size_bytes)
+
+
+def tensor_exchange(
+    architecture: Architecture, layout: Layout, links: Links, share: TrainingCoefficients
+) -> Exchange:
+    """Return the exposed part for one layer and micro-batch: two all-reduces each way.
+
+    With sequence parallelism each is a reduce-scatter and an all-gather of the same bytes.
+    """
+    tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
+    one = links.all_reduce(layout.tensor_parallel, 1, 2.0 * tokens * architecture.hidden)
+    rounds = 6.0 if layout.recompute == "full" else 4.0
+    return one.times(rounds * (1.0 - share.tensor_overlap), rounds)
+
+
+def context_exchange(
+    architecture: Architecture, layout: Layout, links: Links, share: TrainingCoefficients
+) -> Exchange:
+    """Return the exposed part for one layer and micro-batch: keys and values to every rank.
+
+    Gathered forward, gathered again backward, and their gradients scattered.
+    """
+    tokens = layout.micro_batch * layout.context_tokens
+    width = 2.0 * max(1.0, architecture.kv_heads / layout.tensor_parallel) * architecture.head_dim
+    one = links.all_gather(layout.context_parallel, layout.tensor_parallel, 2.0 * tokens * width)
+    rounds = 4.0 if layout.recompute == "full" else 3.0
+    return one.times(rounds * (1.0 - share.tensor_overlap), rounds)
+
+
+def expert_exchange(architecture: Architecture, layout: Layout, links: Links) -> Exchange:
+    """Return one layer and micro-batch: tokens to their experts and back, each way."""
+    tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
+    if layout.sequence_parallel:
+        tokens /= layout.tensor_parallel
+    size = 2.0 * tokens * architecture.experts_per_token * architecture.hidden
+    one = links.all_to_all(layout.expert_parallel, layout.tensor_parallel, size)
+    rounds = 6.0 if layout.recompute == "full" else 4.0
+    return one.times(rounds, rounds)
+
+
+def pipeline_exchange(
+    architecture: Architecture, layout: Layout, links: Links, share: TrainingCoefficients
+) -> Exchange:
+    """Return the exposed part of a whole step: activations to the next stage, gradients back."""
+    stages = layout.pipeline_parallel
+    if stages == 1:
+        return NOTHING
+    tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
+    size = 2.0 * tokens * architecture.hidden / layout.tensor_parallel
+    one = links.send(layout.gpus // stages, size)
+    rounds = 2.0 * layout.interleave
+    slots = layout.microbatches + stages - 1
+    return one.times(rounds * slots * (1.0 - share.pipeline_overlap), rounds * layout.microbatches)
+
+
+def gradient_exchange(architecture: Architecture, layout: Layout, links: Links) -> Exchange:
+    """Return the exchange of gradients and weights among replicas in a step, before overlap.
+
+    Unsharded: gradients are all-reduced. Sharded optimiser: gradients scattered, weights
+    gathered. Sharded weights: gathered twice and gradients scattered for each micro-batch,
+    a layer at a time.
+    """
+    inner_s = outer_s = wire_bytes = 0.0
+    dense, experts = parameters_on_gpu(architecture, layout)
+    members = layout.data_parallel * layout.context_parallel
+    groups = [(dense, members, layout.tensor_parallel)]
+    if experts:
+        stride = layout.tensor_parallel * layout.expert_parallel
+        groups.append((experts, members // layout.expert_parallel, stride))
+    for parameters, ranks, stride in groups:
+        if layout.zero_stage >= 3:
+            size = layout.microbatches * (2.0 * WEIGHT_WIRE_BYTES + GRADIENT_WIRE_BYTES) * parameters
+            messages = 3.0 * layout.microbatches * architecture.layers
+            one = links.all_gather(ranks, stride, size, messages)
+        elif layout.zero_stage >= 1:
+            size = 0.5 * (GRADIENT_WIRE_BYTES + WEIGHT_WIRE_BYTES) * parameters
+            one = links.all_reduce(ranks, stride, size)
+        else:
+            one = links.all_reduce(ranks, stride, GRADIENT_WIRE_BYTES * parameters)
+        inner_s += one.inner_s
+        outer_s += one.outer_s
+        wire_bytes += one.wire_bytes
+    return Exchange(inner_s, outer_s, wire_bytes)
+
+
+def gradient_window_fraction(layout: Layout, share: TrainingCoefficients) -> float:
+    """Return the share of a step's arithmetic behind which that exchange may hide.
+
+    Sharded weights travel all along the step. Otherwise gradients hide behind the last
+    micro-batch's backward pass, two thirds of its time, and gathered weights behind the next
+    forward pass.
+    """
+    if layout.zero_stage >= 3:
+        return share.data_overlap
+    part = 1.0 if layout.zero_stage >= 1 else 2.0 / 3.0
+    return share.data_overlap * part / layout.microbatches
