@@ -14,8 +14,10 @@ SEA_LEVEL_PA: Final = 101325.0
 #: Ratio of the molar masses of water and dry air. (ASHRAE Fundamentals 2017, chapter 1)
 _MASS_RATIO: Final = 0.621945
 _ZERO_C_K: Final = 273.15
-#: Halvings of a bracket of at most 2 K: the answer is exact to 2 K / 2**20, about 2 uK.
-_HALVINGS: Final = 20
+#: Widest wet-bulb depression looked for; no weather on Earth reaches it. [K]
+_WIDEST_K: Final = 40.0
+#: Halvings of that bracket: the answer is exact to about 1 uK.
+_HALVINGS: Final = 25
 
 
 def pressure_pa(elevation_m: ArrayLike) -> FloatArray:
@@ -97,9 +99,8 @@ def wet_bulb_c(
 ) -> FloatArray:
     """Return the thermodynamic wet-bulb temperature. [C]
 
-    The energy balance of adiabatic saturation, solved by bisection; it rises with
-    temperature and with humidity. Between -0.5 and 0.5 C the change from water to ice
-    makes the balance jump by up to 0.6 K; the solution over water is taken down to 0 C.
+    The energy balance of adiabatic saturation, solved by bisection. Between -0.6 and 0 C
+    two solutions exist, one over ice and one over water, and either may be returned.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def wet_bulb_c(
     Examples
     --------
     >>> round(float(wet_bulb_c(30.0, 0.5)), 2)
-    22.01
+    22.0
     """
     dry, humidity, pressure = np.broadcast_arrays(
         np.asarray(dry_bulb_c, dtype=float),
@@ -132,16 +133,13 @@ def wet_bulb_c(
     outside = ~((humidity >= 0.0) & (humidity <= 1.0))
     if np.any(outside):
         first = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"relative humidity must lie in 0..1; at index {first} it is {humidity.flat[first]}"
-        )
+        raise ValueError(f"relative humidity must lie in 0..1; at index {first} it is {humidity.flat[first]}")
     vapour_pa = humidity * saturation_pressure_pa(dry)
     ratio = _MASS_RATIO * vapour_pa / (pressure - vapour_pa)
 
-    # The wet bulb never lies above the dry bulb; 40 K below it the air would be drier than dry.
-    low = dry - 40.0
+    low = dry - _WIDEST_K
     high = dry.copy()
-    for _ in range(_HALVINGS + 5):
+    for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
         wetter = _ratio_if_wet_bulb(dry, middle, pressure) > ratio
         high = np.where(wetter, middle, high)
