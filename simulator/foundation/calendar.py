@@ -24,6 +24,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Whole: TypeAlias = NDArray[np.int64]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: Kiribati's Line Islands.
+_WIDEST_OFFSET_H: Final = 14
 #: 1970-01-01 was a Thursday; Monday counts as 0.
 _EPOCH_WEEKDAY: Final = 3
 _MOMENT: Final = re.compile(
@@ -215,8 +217,12 @@ def _moment(text: str, timezone: str) -> tuple[datetime, str]:
         naive = datetime.fromisoformat(f"{match['day']}T{match['clock'] or '00:00'}")
         if re.fullmatch(r"[+-]\d{2}:?\d{2}", zone):
             hours, minutes = int(zone[1:3]), int(zone[-2:])
+            if hours > _WIDEST_OFFSET_H or minutes >= 60:
+                raise UnitError(f"'{said}' is not a moment: no zone is {zone} away from UTC")
             offset = timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
             return (naive - offset).replace(tzinfo=UTC), "UTC"
+    except UnitError:
+        raise
     except (ValueError, OverflowError) as error:
         raise UnitError(f"'{said}' is not a moment: {error}") from None
     if zone in {"Z", "UTC"}:

@@ -56,12 +56,12 @@ class Relaxation:
         """
         if self.value == threshold:
             return self.since_s
-        whole, left = self.value - self.target, threshold - self.target
-        # Reached only when it lies strictly between value and target.
-        if left == 0.0 or whole == 0.0 or (left > 0.0) != (whole > 0.0) or abs(left) > abs(whole):
+        # Compared as numbers, not as differences, which may round to the same.
+        if not (self.value < threshold < self.target or self.target < threshold < self.value):
             return None
+        left = threshold - self.target
         # log1p keeps the digits when the threshold lies right beside the value.
-        wait_s = self.time_constant_s * math.log1p((whole - left) / left)
+        wait_s = self.time_constant_s * math.log1p((self.value - threshold) / left)
         return self.since_s + wait_s if math.isfinite(wait_s) else None
 
     def integral(self, from_s: float, to_s: float) -> float:
