@@ -115,12 +115,13 @@ class QueueView:
         "ends",
         "free_gpus",
         "freed",
+        "head",
+        "head_reason",
         "jobs",
         "memory",
         "name",
         "now_s",
         "read_signal",
-        "refusal",
         "releases",
         "sites",
         "total_gpus",
@@ -140,8 +141,8 @@ class QueueView:
         """Sites of its pools, in order."""
         self.jobs = jobs
         self.claim = claim
-        """Find a place for a job by the queue's placement and hold it until the pass ends;
-        None sets `refusal`."""
+        """Find a place for a job by the queue's placement and hold it until the pass ends, or
+        return None; the first job refused in a pass is the queue's head."""
         self.read_signal = read_signal
         self.now_s = 0.0
         self.waiting: list[int] = []
@@ -151,14 +152,16 @@ class QueueView:
         self.freed = True
         """Whether GPUs came free since the last pass."""
         self.ends: list[tuple[float, int]] = []
-        """(expected end, job) of the queue's running jobs, sorted. [s since the run's start]"""
+        """(expected end, job) of the queue's running and claimed jobs, sorted; the end may be
+        past (overdue). [s since the run's start]"""
         self.releases: Sequence[int] = ()
-        """GPUs held by job index; the releases that belong to `ends`."""
+        """GPUs by job index that come free at those ends."""
         self.free_gpus = 0
         """Free GPUs by count, less the claims of this pass."""
         self.total_gpus = 0
-        self.refusal = ""
-        """Why the last claim failed."""
+        self.head = -1
+        """The first job refused in this pass, or in the last one if none was yet."""
+        self.head_reason = ""
         self.memory: Any = None
         """What the policy last answered as Remember."""
 

@@ -1,0 +1,105 @@
+"""How a job of one workload behaves while it holds GPUs: profiles, starts, checkpoints, recovery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from simulator.cluster.allocation import Placement
+
+
+@dataclass(slots=True)
+class Checkpoints:
+    """Periodic checkpoints as a closed-form cycle: `every_s` of work, then a stall."""
+
+    every_s: float
+    stall_s: float
+    """Time that training stands still at each checkpoint. [s]"""
+    lag_s: float = 0.0
+    """Until an asynchronous checkpoint is durable, after its stall. [s]"""
+
+
+@dataclass(slots=True)
+class Behaviour:
+    """What all jobs of one workload share.
+
+    `profile_for(pool, placement, gpus)` gives a performance profile; it is called when a job's
+    layout or placement changes, never at a change of clock or link share.
+    """
+
+    kind: str
+    profile_for: Callable[[int, Placement, int], Any]
+    start_s: float = 0.0
+    """Launch and warm-up with GPUs held. [s]"""
+    restart_s: float = 0.0
+    """Loading a checkpoint and warming up after a stop or a failure. [s]"""
+    checkpoints: Checkpoints | None = None
+    survives_failures: bool = False
+    """True: detected, recovered, continued from the last durable checkpoint.
+    False: killed by a failure and queued again from the beginning."""
+    state_bytes: float = 0.0
+    """What a move to another site must transfer. [B]"""
+    flop_per_unit: float = math.nan
+    peak_flop_per_s: float = math.nan
+    productive_share: float = 1.0
+    """Share of running time that is neither bubble nor exposed communication."""
+    unit_is_tokens: bool = False
+    lowest_clock_fraction: float = 0.35
+    flows: bool = False
+    """Whether the job loads the fabric."""
+    cache: dict[Any, Any] = field(default_factory=dict)
+
+
+def work_after(
+    elapsed_s: float, rate: float, since: float, used_s: float, cycle_work: float, stall_s: float
+) -> tuple[float, float, float, float]:
+    """Return (work done, work since the last durable checkpoint, stall used, time stalled).
+
+    A cycle is `cycle_work` of work and then a stall, after which that work is durable.
+
+    Parameters
+    ----------
+    elapsed_s
+        Time in phase running. [s]
+    rate
+        Work per second between stalls.
+    since, used_s
+        Where in the cycle the time began: work since the last durable checkpoint, and how much
+        of the stall was over (0 unless `since` is the whole cycle). [work], [s]
+    cycle_work, stall_s
+        Work between checkpoints, and the stall after it. [work], [s]
+
+    Examples
+    --------
+    >>> work_after(25.0, 1.0, 0.0, 0.0, 10.0, 2.0)
+    (21.0, 1.0, 0.0, 4.0)
+    """
+    work_s = cycle_work / rate
+    cycle_s = work_s + stall_s
+    total_s = since / rate + used_s + elapsed_s
+    cycles = math.floor(total_s / cycle_s)
+    rest_s = total_s - cycles * cycle_s
+    if rest_s > work_s:
+        now_since, now_used_s = cycle_work, rest_s - work_s
+    else:
+        now_since, now_used_s = min(rest_s * rate, cycle_work), 0.0
+    done = cycles * cycle_work + now_since - since
+    return done, now_since, now_used_s, cycles * stall_s + now_used_s - used_s
+
+
+def time_for(
+    work: float, rate: float, since: float, used_s: float, cycle_work: float, stall_s: float
+) -> float:
+    """Return the time to do `work`, stalls included; the last unit is not followed by a stall. [s]
+
+    Examples
+    --------
+    >>> time_for(21.0, 1.0, 0.0, 0.0, 10.0, 2.0)
+    25.0
+    """
+    if work == math.inf:
+        return math.inf
+    stalls = max(0, math.ceil((since + work) / cycle_work - 1e-12) - 1)
+    return work / rate + stalls * stall_s - used_s

@@ -1,0 +1,341 @@
+"""Decisions become facts here, after their delay, or are refused with a reason; all is logged."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from simulator.cluster.allocation import Placement, joined
+from simulator.decisions import (
+    Assign,
+    Ceiling,
+    Decision,
+    Hold,
+    Move,
+    Replace,
+    Reserve,
+    Resize,
+    Resume,
+    Route,
+    Scale,
+    SetPower,
+    Stop,
+    Store,
+    Wake,
+)
+from simulator.decisions.reasons import DECISION_HOLD
+from simulator.foundation.time_grid import Priority, snap_up
+from simulator.telemetry.tables import Phase
+
+if TYPE_CHECKING:
+    from simulator.engine.engine import Engine
+
+
+class Enactor:
+    """Applies one decision at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._later: list[tuple[float, int, Decision, str]] = []
+        self._count = 0
+        self._timer = engine.clock.timer(self._due, Priority.CONTROL)
+
+    # ------------------------------------------------------------------ in and out
+
+    def enact(self, decision: Decision, by: str) -> None:
+        """Apply a decision now, or later if acting on it takes time."""
+        delay_s = self._delay_s(decision)
+        if delay_s <= 0.0:
+            self._apply(decision, by, 0.0)
+            return
+        at_s = snap_up(self.engine.clock.environment.now + delay_s)
+        self._count += 1
+        self._later.append((at_s, self._count, decision, by))
+        self._later.sort(key=lambda entry: entry[:2])
+        self._timer.arm(self._later[0][0])
+
+    def log(
+        self, what: str, target: str, outcome: str, delay_s: float, reason: str, value: float
+    ) -> None:
+        """Write a decision's fate into the events."""
+        now_s = self.engine.clock.environment.now
+        self.engine.recorder.events.add(
+            now_s, "decision", what, target, outcome, delay_s, reason, value
+        )
+
+    def _due(self) -> None:
+        now_s = self.engine.clock.environment.now
+        while self._later and self._later[0][0] <= now_s:
+            _, _, decision, by = self._later.pop(0)
+            self._apply(decision, by, self._delay_s(decision))
+        if self._later:
+            self._timer.arm(self._later[0][0])
+
+    def _delay_s(self, decision: Decision) -> float:
+        # A cap goes through the nodes' controllers; the rest acts through the scheduler at once.
+        return self.engine.world.cap_delay_s if isinstance(decision, SetPower) else 0.0
+
+    def _apply(self, decision: Decision, by: str, delay_s: float) -> None:
+        what = type(decision).__name__
+        target, value = _target(decision, self.engine)
+        refused = self._act(decision)
+        self.log(
+            what, target, "refused" if refused else "applied", delay_s, refused or f"by {by}", value
+        )
+
+    # ------------------------------------------------------------------ one by one
+
+    def _act(self, decision: Decision) -> str:
+        """Apply; return why not, or an empty string."""
+        engine, board = self.engine, self.engine.board
+        match decision:
+            case Stop():
+                return self._stop(decision)
+            case Resume(job):
+                if board.phase[job] == Phase.SUSPENDED:
+                    engine.requeue(job)
+                else:
+                    engine.queue_of[job].unhold(job)
+                    engine.decide_soon()
+            case Hold(job, until_s, reason):
+                if board.phase[job] != Phase.QUEUED or board.held_gpus[job]:
+                    return "the job is not waiting"
+                engine.queue_of[job].hold(job, until_s, reason or DECISION_HOLD)
+            case Resize(job, gpus):
+                return self._resize(job, gpus)
+            case Replace(job, node):
+                return engine.failures.replace(job, node)
+            case Assign(job, name):
+                if name not in engine.queues:
+                    return f"there is no queue {name!r}"
+                if board.held_gpus[job]:
+                    return "the job holds GPUs"
+                if board.phase[job] == Phase.QUEUED and job in engine.queue_of[job].view.waiting:
+                    engine.queue_of[job].remove(job)
+                    engine.queue_of[job] = engine.queues[name]
+                    engine.submit(job)
+                else:
+                    engine.queue_of[job] = engine.queues[name]
+                board.queue[job] = name
+            case Move(job, site):
+                return self._move(job, site)
+            case SetPower():
+                return engine.power.set_power(decision)
+            case Scale(service, _, replicas):
+                return engine.services.scale(service, replicas)
+            case Route(service, weights):
+                return engine.services.route(service, weights)
+            case Store(storage, power_w):
+                return engine.power.store(storage, power_w)
+            case Ceiling():
+                return self._ceiling(decision)
+            case Reserve():
+                return "no policy of this house reserves by decision: plans keep their own"
+            case Wake(at_s):
+                engine.wake(at_s)
+            case _:
+                return f"{type(decision).__name__} has no effect here"
+        return ""
+
+    def _stop(self, stop: Stop) -> str:
+        engine, board, job = self.engine, self.engine.board, stop.job
+        if board.phase[job] == Phase.ENDED:
+            return "the job has ended"
+        if not board.held_gpus[job]:
+            if stop.then == "end":
+                engine.queue_of[job].remove(job)
+                board.end(job, "killed")
+                return ""
+            return "the job holds no GPUs"
+        if board.phase[job] == Phase.STOPPING:
+            return "the job is stopping already"
+        board.preemptions[job] += 1
+        board.then[job] = stop.then
+        if board.kind[job] == "replica":
+            engine.services.stop(job, stop.how)
+            return ""
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        checkpoints = behaviour.checkpoints
+        if stop.how == "checkpoint" and checkpoints is not None:
+            board.settle(job)
+            board.since_durable[job] = board.stall_used_s[job] = 0.0
+            board.pause(job, Phase.STOPPING, checkpoints.stall_s + checkpoints.lag_s)
+            for tell in engine.listeners:
+                tell(job)
+            if not board.due_s[job] > engine.clock.environment.now:
+                self.stopped(job)
+            return ""
+        if stop.how == "kill" or (stop.how == "checkpoint" and checkpoints is None):
+            board.lose_unsaved(job)
+        self.stopped(job)
+        return ""
+
+    def stopped(self, job: int) -> None:
+        """Finish a stop: the state is saved (or lost) and the GPUs go back."""
+        engine, board = self.engine, self.engine.board
+        if board.kind[job] == "replica":
+            engine.services.gone(job)
+            return
+        engine.leave(job)
+        then = board.then[job]
+        if then == "requeue":
+            engine.requeue(job)
+        elif then == "hold":
+            board.park(job, Phase.SUSPENDED)
+        elif then == "end":
+            board.end(job, "killed")
+        elif then.startswith("move:"):
+            self._depart(job, then.removeprefix("move:"))
+
+    def _move(self, job: int, site: str) -> str:
+        engine, board = self.engine, self.engine.board
+        if board.phase[job] == Phase.ENDED:
+            return "the job has ended"
+        target = self._queue_at(site)
+        if target is None:
+            return f"site {site!r} has no queue"
+        if board.held_gpus[job]:
+            refused = self._stop(Stop(job, "checkpoint", "hold"))
+            board.then[job] = f"move:{site}"
+            # A stop without anything to write is over already, and left the job suspended.
+            if not refused and not board.held_gpus[job]:
+                self._depart(job, site)
+            return refused
+        if board.phase[job] == Phase.QUEUED:
+            engine.queue_of[job].remove(job)
+        self._depart(job, site)
+        return ""
+
+    def _depart(self, job: int, site: str) -> None:
+        engine, board = self.engine, self.engine.board
+        board.then[job] = f"move:{site}"
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        here = board.last_pool[job]
+        origin = engine.pools[here].site if here >= 0 else 0
+        target = next(
+            code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site
+        )
+        for_s = 0.0
+        if behaviour.state_bytes and origin != target and here >= 0:
+            link = engine.world.site_links.get((origin, target))
+            if link is not None:
+                bandwidth_bytes_per_s, latency_s = link
+                for_s = behaviour.state_bytes / bandwidth_bytes_per_s + latency_s
+        board.park(job, Phase.MOVING, for_s)
+        engine.waits.add(
+            job, 0, 2, _MOVING, engine.clock.environment.now,
+            min(snap_up(engine.clock.environment.now + for_s), engine.world.horizon_s),
+        )
+
+    def moved(self, job: int) -> None:
+        """Queue a job at the site it moved to."""
+        engine, board = self.engine, self.engine.board
+        site = board.then[job].removeprefix("move:")
+        queue = self._queue_at(site)
+        assert queue is not None  # noqa: S101 - checked when the move was decided
+        engine.queue_of[job] = queue
+        board.queue[job] = queue.name
+        engine.requeue(job)
+
+    def _queue_at(self, site: str):  # type: ignore[no-untyped-def]
+        for queue in self.engine.queue_list:
+            if site in queue.view.sites:
+                return queue
+        return None
+
+    def _resize(self, job: int, gpus: int) -> str:
+        engine, board = self.engine, self.engine.board
+        placement = board.placement[job]
+        if placement is None:
+            return "the job holds no GPUs"
+        if board.minimum_gpus[job] == 0:
+            return "the job is rigid"
+        if not board.minimum_gpus[job] <= gpus <= board.gpus[job]:
+            return f"{gpus} GPUs lie outside {board.minimum_gpus[job]} to {board.gpus[job]}"
+        pool = engine.pools[placement.pool]
+        if gpus > placement.gpus:
+            more = engine.queue_of[job].place.find(gpus - placement.gpus, pool.free)
+            if more is None:
+                return "no free GPUs to grow by"
+            pool.free.take(more)
+            engine.pool_changed(pool.code)
+            changed = joined(placement, more)
+        elif gpus < placement.gpus:
+            changed, lost = _shrunk(placement, gpus, pool.gpus_per_node)
+            pool.free.give_back(lost)
+            engine.pool_changed(pool.code)
+        else:
+            return ""
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        board.change_placement(job, changed)
+        if behaviour.restart_s and board.phase[job] == Phase.RUNNING:
+            board.pause(job, Phase.RECOVERING, behaviour.restart_s)
+        for tell in engine.listeners:
+            tell(job)
+        return ""
+
+    def _ceiling(self, ceiling: Ceiling) -> str:
+        engine = self.engine
+        kind, _, name = ceiling.target.partition(":")
+        if kind == "queue" and name in engine.queues:
+            engine.queues[name].ceiling_gpus = ceiling.gpus
+            engine.queues[name].changed()
+            engine.decide_soon()
+            return ""
+        if kind == "service":
+            return engine.services.ceiling(name, ceiling.gpus)
+        return f"there is no {ceiling.target!r}"
+
+
+_MOVING = 11
+
+
+def _shrunk(placement: Placement, gpus: int, gpus_per_node: int) -> tuple[Placement, Placement]:
+    """Split a placement into (what stays, what goes): highest-numbered nodes go first."""
+    whole, parts = placement.whole, list(placement.parts)
+    go_whole, go_parts, excess = 0, [], placement.gpus - gpus
+    while excess and parts:
+        node, count = parts.pop()
+        take = min(count, excess)
+        go_parts.append((node, take))
+        if take < count:
+            parts.append((node, count - take))
+        excess -= take
+    while excess >= gpus_per_node:
+        top = 1 << (whole.bit_length() - 1)
+        whole ^= top
+        go_whole |= top
+        excess -= gpus_per_node
+    if excess:
+        node = whole.bit_length() - 1
+        whole ^= 1 << node
+        parts.append((node, gpus_per_node - excess))
+        go_parts.append((node, excess))
+    stays = Placement(placement.pool, gpus, whole, tuple(sorted(parts)))
+    gone = Placement(placement.pool, placement.gpus - gpus, go_whole, tuple(sorted(go_parts)))
+    # A whole node of which a part goes is held in part from now on.
+    return stays, gone
+
+
+def _target(decision: Decision, engine: Engine) -> tuple[str, float]:
+    """Return what a decision is about, and its number, for the log."""
+    job = getattr(decision, "job", None)
+    name = engine.board.job_id[job] if isinstance(job, int) else ""
+    match decision:
+        case SetPower(target, clock, watts):
+            return target, clock if clock is not None else watts if watts is not None else math.nan
+        case Store(storage, power_w):
+            return storage, power_w
+        case Ceiling(target, gpus, watts):
+            return target, float(gpus) if gpus is not None else watts if watts is not None else math.nan
+        case Scale(service, _, replicas):
+            return service, float(replicas)
+        case Route(service, _):
+            return service, math.nan
+        case Resize(_, gpus):
+            return name, float(gpus)
+        case Hold(_, until_s, _):
+            return name, until_s
+        case Wake(at_s):
+            return "", at_s
+    return name, math.nan

@@ -1,0 +1,96 @@
+"""The record of a run: what the engine knows at the horizon, as arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulator.engine.engine import Engine
+from simulator.telemetry.record import JobOutcome, Record
+
+
+def record_of(engine: Engine) -> Record:
+    """Return the record of an engine that has run."""
+    world = engine.world
+    waits = engine.waits.table(engine.board.gpus)
+    for start in range(0, len(waits["job"]), 65536):
+        engine.recorder.rows(
+            "waits", {name: column[start : start + 65536] for name, column in waits.items()}
+        )
+    segments = engine.recorder.table("segments")
+    return Record(
+        horizon_s=world.horizon_s,
+        calendar=world.calendar,
+        sites=tuple(site.facts for site in world.sites),
+        pools=tuple(pool.facts for pool in world.pools),
+        jobs=_jobs(engine, waits),
+        segments=segments,
+        waits=waits,
+        outages=engine.failures.table(),
+        services=engine.services.records(),
+        storage=engine.power.storage_series(),
+        limits=engine.power.limit_series(),
+        thermal=engine.power.thermal_series(),
+        signals_read=tuple(engine.signals_read),
+        events=engine.clock.events,
+        counts={
+            "events": engine.clock.events,
+            "passes": sum(queue.passes for queue in engine.queue_list),
+            "candidate_tests": sum(queue.tests for queue in engine.queue_list),
+            "decisions": engine.decisions,
+            "segments": len(segments["job"]),
+        },
+        notes=list(world.notes),
+    )
+
+
+def _jobs(engine: Engine, waits: dict[str, np.ndarray]) -> JobOutcome:
+    board = engine.board
+    count = len(board.job_id)
+    wait_s = np.zeros(count)
+    np.add.at(wait_s, waits["job"], waits["end_s"] - waits["start_s"])
+    behaviours = [board.behaviours[code] for code in board.behaviour_of]
+    work_done = np.array(board.done)
+    tokens = np.where(
+        np.array([behaviour.unit_is_tokens for behaviour in behaviours], dtype=bool),
+        work_done,
+        np.nan,
+    )
+    pool = np.array(board.last_pool, dtype=np.int16)
+    site_of = np.array([plan.site for plan in engine.pools], dtype=np.int16)
+    site = np.where(pool >= 0, site_of[np.maximum(pool, 0)], -1).astype(np.int16)
+    return JobOutcome(
+        job_id=board.job_id,
+        kind=board.kind,
+        tenant=board.tenant,
+        queue=[queue.name for queue in engine.queue_of],
+        model=board.model,
+        site=site,
+        pool=pool,
+        gpus=np.array(board.gpus, dtype=np.int32),
+        tokens=tokens,
+        work_done=work_done,
+        priority=np.array(board.priority, dtype=np.int32),
+        submitted_s=np.array(board.submitted_s),
+        started_s=np.array(board.started_s),
+        finished_s=np.array(board.finished_s),
+        state=board.state,
+        wait_s=wait_s,
+        run_s=np.array(board.run_s),
+        requested_run_s=_or_nan(board.requested_run_s),
+        deadline_s=_or_nan(board.deadline_s),
+        lost_gpu_seconds=np.array(board.lost_gpu_s),
+        stalled_gpu_seconds=np.array(board.stalled_gpu_s),
+        productive_share=np.array(
+            [behaviour.productive_share for behaviour in behaviours], dtype=np.float64
+        ),
+        restarts=np.array(board.restarts, dtype=np.int32),
+        preemptions=np.array(board.preemptions, dtype=np.int32),
+        flop_per_unit=np.array([behaviour.flop_per_unit for behaviour in behaviours]),
+        peak_flop_per_s=np.array([behaviour.peak_flop_per_s for behaviour in behaviours]),
+    )
+
+
+def _or_nan(values: list[float]) -> np.ndarray:
+    found = np.array(values, dtype=np.float64)
+    found[np.isinf(found)] = np.nan
+    return found

@@ -1,0 +1,33 @@
+"""A pool while the clock runs: its free GPUs, its watts, and who sits on which node."""
+
+from __future__ import annotations
+
+from simulator.cluster.allocation import PoolFree
+from simulator.telemetry.record import PoolFacts
+
+
+class Pool:
+    """One pool of equal nodes."""
+
+    def __init__(
+        self,
+        code: int,
+        facts: PoolFacts,
+        *,
+        host_active_w: float,
+        loaded_idle_w: float,
+        queue: str = "",
+    ) -> None:
+        self.code = code
+        self.facts = facts
+        self.site = facts.site
+        self.name = facts.name
+        self.gpus_per_node = facts.node.gpus_per_node
+        self.gpu_type = facts.node.gpu_type
+        self.queue = queue
+        self.free = PoolFree(code, facts.nodes, facts.node.gpus_per_node)
+        self.host_active_w_per_gpu = host_active_w / facts.node.gpus_per_node
+        self.host_idle_w_per_gpu = facts.host_idle_w_per_gpu
+        #: Power of a GPU that is held but does not compute (clocks up, model resident). [W]
+        self.loaded_idle_w = loaded_idle_w
+        self.idle_w_per_gpu = facts.idle_w_per_gpu

@@ -1,0 +1,148 @@
+"""What the engine is given: machines, queues, jobs, services and what will befall them.
+
+Plain values, made from a scenario by `build`; the engine knows neither YAML nor the catalog.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from simulator.engine.behaviour import Behaviour
+from simulator.facility.site import SitePhysics
+from simulator.facility.storage import Battery
+from simulator.facility.thermal import ThermalLimits
+from simulator.facility.weather import Weather
+from simulator.foundation.calendar import Calendar
+from simulator.foundation.step_series import StepSeries
+from simulator.foundation.streams import Streams
+from simulator.scheduling.protocols import Admit, Order, Place, Plan
+from simulator.telemetry.record import PoolFacts, SiteFacts
+from simulator.workload.jobs import JobTable
+
+if TYPE_CHECKING:
+    # networkx comes with it; a run without a fabric does not load it.
+    from simulator.network.topology import Fabric
+
+
+@dataclass(slots=True)
+class PoolPlan:
+    """A pool and its watts beyond idle."""
+
+    facts: PoolFacts
+    host_active_w: float
+    """Power of a node without its GPUs, in use. [W]"""
+    loaded_idle_w: float
+    """Power of a GPU that is held but does not compute. [W]"""
+    hot_spares: int = 0
+
+
+@dataclass(slots=True)
+class SitePlan:
+    """A site: what limits, cools, stores and connects it."""
+
+    facts: SiteFacts
+    physics: SitePhysics
+    weather: Weather
+    signals: Mapping[str, StepSeries]
+    """Signals that policies may read, by name."""
+    fabric: Fabric | None = None
+    first_node: Mapping[int, int] = field(default_factory=dict)
+    """Pool code -> number of its first node in the fabric."""
+    battery: Battery | None = None
+    power_policy: Any = None
+    thermal: ThermalLimits = ThermalLimits()
+
+
+@dataclass(slots=True)
+class QueuePlan:
+    """A queue over pools."""
+
+    name: str
+    pools: tuple[int, ...]
+    plan: Plan
+    place: Place
+    admits: tuple[Admit, ...] = ()
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One cause of failures in one pool."""
+
+    name: str
+    scope: str
+    """`node` takes a node down; `job` only stops the job that runs there."""
+    per_gpu_s: float
+    """Rate of each GPU. [1/s]"""
+    detect_s: float
+    recover_s: float
+    """Restart of the job after detection, loading included. [s]"""
+    repair_s: float
+    """Mean time until the node is back. [s]"""
+    planned: bool = False
+
+
+@dataclass(slots=True)
+class ServicePlan:
+    """A service: its crowd, and how its replicas become jobs."""
+
+    name: str
+    crowd: Any
+    source: Any
+    queue: str
+    tenant: str
+    model: str
+    tiers: tuple[str, ...]
+    ttft_slo_s: tuple[float, ...]
+    gpus_per_replica: int
+    minimum: int
+    maximum: int
+    autoscaler: Any
+    behaviour: int
+    """Position of the replicas' behaviour (cold start) in `World.behaviours`."""
+    add_command: Callable[[int, int, str, str, int], Any]
+    """(replica number, pool code, site, role, gpus) -> the crowd's AddReplica."""
+    roles: tuple[str, ...] = ()
+    """Role of each replica where prefill and decode are apart; empty: all mixed."""
+    flows: bool = False
+    priority: int = 0
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStep:
+    """Something that happens at a given moment."""
+
+    at_s: float
+    kind: str
+    values: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class World:
+    """Everything of one run."""
+
+    horizon_s: float
+    """inf: until the last job is done."""
+    calendar: Calendar
+    streams: Streams
+    sites: list[SitePlan]
+    pools: list[PoolPlan]
+    queues: list[QueuePlan]
+    jobs: JobTable
+    behaviours: list[Behaviour]
+    behaviour_of: list[int]
+    services: list[ServicePlan] = field(default_factory=list)
+    causes: Mapping[int, tuple[Cause, ...]] = field(default_factory=dict)
+    """Pool code -> causes of failure."""
+    script: list[ScriptStep] = field(default_factory=list)
+    site_links: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+    """(site, site) -> (bandwidth [B/s], latency [s])."""
+    power_off_down_nodes: bool = False
+    cap_delay_s: float = 40.0
+    """Actuation delay of a power cap or clock limit set from outside (POLCA). [s]"""
+    notes: list[str] = field(default_factory=list)
+    longest_horizon_s: float = math.inf
