@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from simulator.foundation.errors import LayoutError
 from simulator.foundation.names import nearest
 
-#: What the backward pass computes again instead of keeping: nothing, the attention core
-#: (Korthikanti et al. 2022), or the whole forward pass.
+#: What the backward pass computes again instead of keeping: nothing; what is large and cheap,
+#: which is the attention core (Korthikanti et al. 2022) or, where that is fused, norms and
+#: activations; or the whole forward pass.
 RECOMPUTE_KINDS = ("none", "selective", "full")
 
 #: Number formats of the matrix multiplications, and bytes of one value.
@@ -39,7 +40,7 @@ class Layout:
     sequence_parallel
         Norms and dropouts are split over the tensor-parallel ranks too.
     recompute
-        ``none``, ``selective`` (attention core) or ``full``.
+        ``none``, ``selective`` (what is large and cheap) or ``full``.
     zero_stage
         0 keeps everything, 1 shards the optimiser, 2 also gradients, 3 also weights (FSDP).
     precision

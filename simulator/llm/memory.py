@@ -79,17 +79,20 @@ def layer_activation_bytes(architecture: Architecture, layout: Layout) -> float:
     whole_split = tensor if layout.sequence_parallel else 1
     if layout.recompute == "full":
         return 2.0 * tokens * hidden / whole_split
+    # Selective recomputation with a fused attention core has only cheap outputs left to drop:
+    # of the norms and of a gated activation.
+    sparing = layout.recompute == "selective" and layout.fused_attention and architecture.gated_mlp
     # Inputs of two norms, of the attention and of the feed-forward layer; classic blocks
     # also keep two dropout masks of one byte.
     masks = 0.0 if architecture.gated_mlp else 2.0
-    whole = (8.0 + masks) * tokens * hidden
+    whole = (4.0 if sparing else 8.0 + masks) * tokens * hidden
     key_value = (
         2.0 * architecture.heads * (architecture.head_dim + architecture.rope_dim)
         if architecture.is_latent
         else 2.0 * architecture.kv_heads * architecture.head_dim
     )
     attention = 2.0 * (architecture.query_width + key_value + architecture.value_width)
-    copies = 3.0 if architecture.gated_mlp else 2.0
+    copies = 3.0 if architecture.gated_mlp and not sparing else 2.0
     if architecture.experts:
         visited = architecture.experts_per_token
         width = visited * architecture.expert_ffn + architecture.shared_ffn

@@ -32,9 +32,11 @@ class TrainingCoefficients:
     elementwise_passes
         Times the tensors between matrix multiplications go through memory.
     kernel_s
-        Least time of one kernel: launch and ramp. [s]
+        Time the host needs to launch one kernel. [s]
     scale_up_efficiency, scale_up_latency_s
         Fraction of the scale-up port that collectives reach; time of one hop. [s]
+    collective_s
+        Start and end of any collective, whatever its ranks. [s]
     scale_out_efficiency, scale_out_latency_s
         The same for the network between nodes.
     tensor_overlap, pipeline_overlap
@@ -57,6 +59,7 @@ class TrainingCoefficients:
     kernel_s: float
     scale_up_efficiency: float
     scale_up_latency_s: float
+    collective_s: float
     scale_out_efficiency: float
     scale_out_latency_s: float
     tensor_overlap: float
@@ -134,6 +137,7 @@ _TRAINING: Final = {
         kernel_s=8e-6,
         scale_up_efficiency=0.75,
         scale_up_latency_s=8e-6,
+        collective_s=20e-6,
         scale_out_efficiency=0.80,
         scale_out_latency_s=20e-6,
         tensor_overlap=0.0,
@@ -143,61 +147,64 @@ _TRAINING: Final = {
         fitted_on="nothing: Ampere's, with the latencies of V100 all-reduce tables",
     ),
     "ampere": TrainingCoefficients(
-        gemm_efficiency=0.80,
-        gemm_half_size=150.0,
+        gemm_efficiency=0.82,
+        gemm_half_size=160.0,
         fp8_relative_efficiency=0.85,
         fp4_relative_efficiency=0.7,
-        attention_efficiency=0.55,
+        attention_efficiency=0.30,
         memory_efficiency=0.80,
-        elementwise_passes=1.0,
-        kernel_s=8e-6,
-        scale_up_efficiency=0.75,
-        scale_up_latency_s=6e-6,
+        elementwise_passes=1.45,
+        kernel_s=34e-6,
+        scale_up_efficiency=0.76,
+        scale_up_latency_s=4e-6,
+        collective_s=30e-6,
         scale_out_efficiency=0.85,
         scale_out_latency_s=15e-6,
         tensor_overlap=0.0,
         pipeline_overlap=0.0,
-        data_overlap=0.5,
-        straggler_sigma=0.005,
-        fitted_on="not yet",
+        data_overlap=0.2,
+        straggler_sigma=0.002,
+        fitted_on="SC21 table 1, Korthikanti table 5, MosaicML A100, vTrain; link rates from NCCL tables",
     ),
     "hopper": TrainingCoefficients(
-        gemm_efficiency=0.75,
+        gemm_efficiency=0.62,
         gemm_half_size=250.0,
-        fp8_relative_efficiency=0.85,
-        fp4_relative_efficiency=0.7,
-        attention_efficiency=0.50,
-        memory_efficiency=0.80,
-        elementwise_passes=1.0,
-        kernel_s=6e-6,
-        scale_up_efficiency=0.80,
-        scale_up_latency_s=5e-6,
-        scale_out_efficiency=0.85,
-        scale_out_latency_s=15e-6,
-        tensor_overlap=0.4,
-        pipeline_overlap=0.4,
-        data_overlap=0.8,
-        straggler_sigma=0.005,
-        fitted_on="not yet",
-    ),
-    "blackwell": TrainingCoefficients(
-        gemm_efficiency=0.72,
-        gemm_half_size=350.0,
-        fp8_relative_efficiency=0.85,
+        fp8_relative_efficiency=1.06,
         fp4_relative_efficiency=0.7,
         attention_efficiency=0.45,
         memory_efficiency=0.80,
-        elementwise_passes=1.0,
-        kernel_s=5e-6,
-        scale_up_efficiency=0.75,
-        scale_up_latency_s=5e-6,
+        elementwise_passes=1.45,
+        kernel_s=8e-6,
+        scale_up_efficiency=0.8,
+        scale_up_latency_s=3e-6,
+        collective_s=20e-6,
         scale_out_efficiency=0.85,
         scale_out_latency_s=15e-6,
-        tensor_overlap=0.4,
-        pipeline_overlap=0.4,
+        tensor_overlap=0.5,
+        pipeline_overlap=0.8,
+        data_overlap=0.5,
+        straggler_sigma=0.005,
+        fitted_on="FP8: Llama 3 8B and 70B, NVIDIA 25.09 to 26.04; BF16: level of Llama 3 405B, table 4, row 1",
+    ),
+    "blackwell": TrainingCoefficients(
+        gemm_efficiency=0.66,
+        gemm_half_size=340.0,
+        fp8_relative_efficiency=0.85,
+        fp4_relative_efficiency=0.62,
+        attention_efficiency=0.40,
+        memory_efficiency=0.80,
+        elementwise_passes=1.45,
+        kernel_s=6e-6,
+        scale_up_efficiency=0.74,
+        scale_up_latency_s=3e-6,
+        collective_s=20e-6,
+        scale_out_efficiency=0.85,
+        scale_out_latency_s=15e-6,
+        tensor_overlap=0.3,
+        pipeline_overlap=0.9,
         data_overlap=0.8,
         straggler_sigma=0.005,
-        fitted_on="not yet",
+        fitted_on="Llama 3 8B and 70B in FP8 and NVFP4 on B200 and GB200, NVIDIA 25.09 to 26.04",
     ),
 }
 

@@ -43,7 +43,14 @@ NOTHING = Exchange(0.0, 0.0, 0.0)
 class Links:
     """Bandwidth and latency between a job's ranks, and which of them share a domain."""
 
-    __slots__ = ("_domain_gpus", "inner_bytes_per_s", "inner_hop_s", "outer_bytes_per_s", "outer_hop_s")
+    __slots__ = (
+        "_domain_gpus",
+        "inner_bytes_per_s",
+        "inner_hop_s",
+        "outer_bytes_per_s",
+        "outer_hop_s",
+        "start_s",
+    )
 
     def __init__(
         self, gpu: GpuSpec, share: TrainingCoefficients, spread: Spread, nic_bytes_per_s: float
@@ -51,6 +58,7 @@ class Links:
         self._domain_gpus = spread.domain_gpus
         self.inner_bytes_per_s = share.scale_up_efficiency * gpu.scale_up_bandwidth_bytes_per_s
         self.inner_hop_s = share.scale_up_latency_s
+        self.start_s = share.collective_s
         self.outer_bytes_per_s = share.scale_out_efficiency * nic_bytes_per_s
         tiers = (1 if spread.leaves > 1 else 0) + (1 if spread.pods > 1 else 0)
         self.outer_hop_s = share.scale_out_latency_s + tiers * TIER_HOP_S
@@ -68,9 +76,9 @@ class Links:
         piece = size_bytes / inside
         if outside == 1:
             inner_s = all_reduce_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
-            return Exchange(inner_s, 0.0, 0.0)
+            return Exchange(self.start_s + inner_s, 0.0, 0.0)
         return Exchange(
-            2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
+            self.start_s + 2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
             all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
             2.0 * (outside - 1) / outside * piece,
         )
@@ -84,7 +92,7 @@ class Links:
         inner_s = all_gather_s(inside, size_bytes / messages, self.inner_bytes_per_s, self.inner_hop_s)
         outer_s = all_gather_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s)
         wire = (outside - 1) / outside * piece * messages
-        return Exchange(messages * inner_s, messages * outer_s, wire)
+        return Exchange(messages * (self.start_s + inner_s), messages * outer_s, wire)
 
     def all_to_all(self, ranks: int, stride: int, size_bytes: float) -> Exchange:
         """Return an all-to-all in which each rank sends ``size_bytes`` in all."""
@@ -92,12 +100,11 @@ class Links:
             return NOTHING
         inside, outside = self.split(ranks, stride)
         if outside == 1:
-            return Exchange(
-                all_to_all_s(ranks, size_bytes, self.inner_bytes_per_s, self.inner_hop_s), 0.0, 0.0
-            )
+            inner_s = all_to_all_s(ranks, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
+            return Exchange(self.start_s + inner_s, 0.0, 0.0)
         away = size_bytes * (1.0 - inside / ranks)
         outer_s = math.log2(ranks) * self.outer_hop_s + away / self.outer_bytes_per_s
-        return Exchange(0.0, outer_s, away)
+        return Exchange(self.start_s, outer_s, away)
 
     def send(self, stride: int, size_bytes: float) -> Exchange:
         """Return one message to the rank ``stride`` further on."""

@@ -11,9 +11,9 @@ from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES, Layout
 from simulator.performance.coefficients import TrainingCoefficients
 
-#: Element-wise kernels of one layer's forward pass: two norms, two residual additions, the
-#: activation, position and reshapes.
-ELEMENTWISE_KERNELS: Final = 8.0
+#: Kernels of one layer's forward pass that the host launches one by one: products, norms,
+#: residuals, activation, position, reshapes. Counted in Megatron-LM's layer of 2021.
+KERNELS_PER_LAYER: Final = 24.0
 
 #: Times the scores of an unfused attention go through memory, forward: softmax and dropout,
 #: each read and written.
@@ -31,7 +31,7 @@ class LayerTime:
     attention_s
         The attention core: scores and mixing. [s]
     streaming_s
-        Kernels bound by memory or by their launch. [s]
+        Kernels bound by memory, and waits for the host to launch the next. [s]
     scores_s
         Part of ``streaming_s`` that an unfused attention spends on its scores. [s]
     """
@@ -45,7 +45,7 @@ class LayerTime:
 class ProductTimer:
     """Times matrix products on one GPU at one precision."""
 
-    __slots__ = ("_bytes_per_s", "_flop_per_s", "_half_size", "_kernel_s", "_value_bytes")
+    __slots__ = ("_bytes_per_s", "_flop_per_s", "_half_size", "_value_bytes")
 
     def __init__(self, gpu: GpuSpec, share: TrainingCoefficients, precision: str) -> None:
         efficiency = share.gemm_efficiency
@@ -56,7 +56,6 @@ class ProductTimer:
         self._flop_per_s = efficiency * peak_flop_per_s(gpu, precision)
         self._half_size = share.gemm_half_size
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * share.memory_efficiency
-        self._kernel_s = share.kernel_s
         self._value_bytes = PRECISION_BYTES[precision]
 
     def product_s(self, rows: float, columns: float, inner: float, repeats: float = 1.0) -> float:
@@ -72,8 +71,7 @@ class ProductTimer:
         arithmetic_s = repeats * flop * (1.0 + short) / self._flop_per_s
         moved = self._value_bytes * (rows * inner + inner * columns + rows * columns)
         streamed_s = repeats * moved / self._bytes_per_s
-        bound_s = arithmetic_s if arithmetic_s > streamed_s else streamed_s
-        return bound_s if bound_s > self._kernel_s else self._kernel_s
+        return arithmetic_s if arithmetic_s > streamed_s else streamed_s
 
 
 def layer_time(
@@ -138,15 +136,16 @@ def layer_time(
         )
         written = 2.0 * SCORE_PASSES * architecture.heads / tensor * tokens * context
         scores_s = written / bandwidth
-    attention_s = max(attention_s, 2.0 * share.kernel_s)
     split = tensor if layout.sequence_parallel else 1
     norms = 10.0 * hidden / split
     activation = (entries + 1.0) * feed_forward / tensor + query
     if with_experts:
         norms += 4.0 * architecture.experts_per_token * hidden / split  # permute there and back
     streaming_s = share.elementwise_passes * 2.0 * tokens * (norms + activation) / bandwidth
-    streaming_s = max(streaming_s, ELEMENTWISE_KERNELS * share.kernel_s)
-    return LayerTime(products_s, attention_s, streaming_s + scores_s, scores_s)
+    # Kernels too small to keep the GPU busy wait for the host's next launch.
+    launch_s = KERNELS_PER_LAYER * share.kernel_s
+    idle_s = max(0.0, launch_s - products_s - attention_s - streaming_s - scores_s)
+    return LayerTime(products_s, attention_s, streaming_s + scores_s + idle_s, scores_s)
 
 
 def head_time_s(

@@ -118,6 +118,7 @@ class TrainingProfile:
                 "compute": power.compute_w,
                 "memory": power.memory_w,
                 "communication": power.communication_w,
+                "waiting": power.communication_w,
                 "idle": power.loaded_idle_w,
             }
         )
@@ -203,7 +204,7 @@ class TrainingProfile:
             products_s * power.compute_w
             + streaming_s * power.memory_w
             + talking_s * power.communication_w
-            + waiting_s * power.loaded_idle_w
+            + waiting_s * power.communication_w
         )
         floor_j = floor_w * step_s
         return step_s, (floor_j + (full_j - floor_j) * dynamic) / step_s
@@ -298,16 +299,20 @@ def estimate(
         streaming_s += moe_share * (expert.streaming_s - dense.streaming_s)
     # Forward, twice backward, and what is computed again.
     again = 1.0 if layout.recompute == "full" else 0.0
-    attention_again = 1.0 if layout.recompute == "selective" else again
     if layout.fused_attention:
-        attention_again = max(attention_again, 0.5)  # a fused backward recomputes the scores
-    scores_again = (attention_again - again) * dense.scores_s
+        attention_again = 1.0 if again else 0.5  # a fused backward recomputes the scores itself
+        streaming_again = 0.5 if layout.recompute == "selective" else again
+        scores_again = 0.0
+    else:
+        attention_again = 1.0 if layout.recompute == "selective" else again
+        streaming_again = again
+        scores_again = (attention_again - again) * dense.scores_s
     stages = layout.pipeline_parallel
     microbatches = layout.microbatches
     busiest, head_passes = _busiest_stage(architecture, layout, (3.0 + again) * products_s, 3.0 * head_s)
     arithmetic_s = microbatches * (busiest * (3.0 + again) * products_s + head_passes * head_s)
     attention_s *= microbatches * busiest * (3.0 + attention_again)
-    streaming_s = microbatches * busiest * ((3.0 + again) * streaming_s + scores_again)
+    streaming_s = microbatches * busiest * ((3.0 + streaming_again) * streaming_s + scores_again)
 
     tensor = tensor_exchange(architecture, layout, links, share) if layout.tensor_parallel > 1 else NOTHING
     context = context_exchange(architecture, layout, links, share) if layout.context_parallel > 1 else NOTHING
@@ -361,7 +366,8 @@ def check_divides(architecture: Architecture, layout: Layout) -> None:
             f"{architecture.name}: tensor_parallel {tensor} does not divide {architecture.heads} heads"
         )
     chunks = layout.pipeline_parallel * layout.interleave
-    if chunks > architecture.layers:
+    # The first and the last chunk may hold an embedding only, as in Llama 3.
+    if chunks > architecture.layers + 2:
         raise LayoutError(
             f"{architecture.name}: pipeline_parallel {layout.pipeline_parallel} x interleave "
             f"{layout.interleave} = {chunks} chunks for {architecture.layers} layers"
