@@ -1,0 +1,1 @@
+"""Serving: requests on replicas, routed, batched, scaled and counted. One row a plug-in."""

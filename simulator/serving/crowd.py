@@ -1,0 +1,265 @@
+"""What a crowd is: a service with all its replicas at all sites, advanced as one.
+
+The engine asks `next_time` when it must look, calls `advance` to move there, hands in commands
+with `apply`, and takes rows, power and hourly figures away in blocks. Nothing here knows how a
+request is served: the twin, the thinned and the fluid crowd all answer this protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.performance.serving import IterationTime
+from simulator.workload.requests import RequestTable
+
+FloatArray = NDArray[np.float64]
+
+#: Width of the bins in which power leaves a crowd. [s]
+BIN_S: Final = 300.0
+
+Role = Literal["mixed", "prefill", "decode"]
+
+
+class Stop(IntEnum):
+    """Why `advance` came back."""
+
+    REACHED = 0
+    ROWS_FULL = 1
+    ARRIVALS_EMPTY = 2
+    WATCH = 3
+
+
+class ReplicaProfile(Protocol):
+    """Time and watts of one replica at one clock, as `performance.serving` gives them."""
+
+    @property
+    def iteration(self) -> IterationTime:
+        """Integer cost of one iteration."""
+        ...
+
+    @property
+    def idle_power_w(self) -> float:
+        """Of one GPU that holds the model and has nothing to do. [W]"""
+        ...
+
+    @property
+    def prefill_power_w(self) -> float:
+        """Of one GPU that works on prompts. [W]"""
+        ...
+
+    def decode_power_w(self, sequences: float, context_tokens: float = ...) -> float:
+        """Of one GPU that decodes `sequences` of `context_tokens` each, in the mean. [W]"""
+        ...
+
+    def at_clock(self, clock_fraction: float) -> ReplicaProfile:
+        """Return the same replica at another clock."""
+        ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Thresholds that a crowd evaluates on a control period; the engine hears only of a crossing.
+
+    Parameters
+    ----------
+    every_s
+        Control period; instants are whole multiples of it. [s]
+    queue_above
+        Fires when more requests than this wait per ready replica.
+    load_below
+        Fires when fewer requests than this are in flight per ready replica.
+    kv_above_fraction
+        Fires when some replica uses more of its KV blocks than this.
+    """
+
+    every_s: float
+    queue_above: float = float("inf")
+    load_below: float = 0.0
+    kv_above_fraction: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class AddReplica:
+    """A replica is warm and takes requests from now on.
+
+    `kv_blocks` is its number of KV blocks, from the memory that the model leaves free. `host_w`
+    is its host share of IT power, which counts in the hourly figures only: `take_power` speaks
+    of GPUs.
+    """
+
+    replica_id: int
+    site: str
+    role: Role
+    gpus: int
+    profile: ReplicaProfile
+    kv_blocks: int
+    host_w: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReplica:
+    """Take a replica away: `drain` finishes what it holds first, `kill` loses it at once.
+
+    Requests on a killed replica start again elsewhere and are counted.
+    """
+
+    replica_id: int
+    how: Literal["drain", "kill"]
+
+
+@dataclass(frozen=True, slots=True)
+class SetClock:
+    """Run replicas at a fraction of the highest clock from their next iteration on."""
+
+    replica_ids: tuple[int, ...]
+    clock_fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetWeights:
+    """Send shares of new requests to sites; weights need not sum to one. Empty: no preference."""
+
+    weights: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetTransferBandwidth:
+    """Give each prefill replica this much bandwidth for KV, from its next transfer on."""
+
+    bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetWatch:
+    """Replace the thresholds that the crowd watches; None: none."""
+
+    watch: Watch | None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Bound a batch (None: the engine's own bound) and what may wait before new requests are shed.
+
+    `queued_per_replica` None sheds nothing.
+    """
+
+    max_sequences: int | None = None
+    queued_per_replica: int | None = None
+
+
+Command = (
+    AddReplica | RemoveReplica | SetClock | SetWeights | SetTransferBandwidth | SetWatch | Limit
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What made `advance` answer `Stop.WATCH`."""
+
+    what: Literal["watch", "drained"]
+    at_s: float
+    replica_id: int = -1
+
+
+class PowerBins(NamedTuple):
+    """GPU power of replicas by bin; ends that a replica's life cuts short are shorter.
+
+    Arrays of equal length, in order of (end, replica).
+    """
+
+    replica: NDArray[np.int32]
+    bin_start_s: FloatArray
+    bin_end_s: FloatArray
+    energy_j: FloatArray
+    max_w: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A crowd at an instant, for autoscalers, power policies and the audit.
+
+    Counts are plain; `weight` says how many requests of the world each stands for.
+    """
+
+    now_s: float
+    mode: str
+    """full, thinned or fluid, with what it means for the rows."""
+    queue_length: int
+    """Requests that wait for their first iteration (or again, after a preemption)."""
+    running: int
+    """Requests in a batch."""
+    transferring: int
+    """Requests between prefill and decode."""
+    kv_fraction: float
+    """Largest share of KV blocks in use over the replicas."""
+    replicas_ready: int
+    """Replicas that take requests."""
+    replicas_draining: int
+    power_w: Mapping[int, float]
+    """GPU power now, by replica. [W]"""
+    tokens_out: float
+    """Output tokens emitted so far by requests that finished."""
+    counters: Mapping[str, float]
+    """Weighted totals; see `Counters`."""
+
+
+class Crowd(Protocol):
+    """A service with all its replicas, behind one front door."""
+
+    def advance(self, until_s: float) -> Stop:
+        """Let time pass to `until_s`, or to the first moment at which the engine must act.
+
+        Calling it with t1 and then with t2 gives exactly what calling it with t2 gives.
+        """
+        ...
+
+    @property
+    def now_s(self) -> float:
+        """How far the crowd has come. [s since the run's start]"""
+        ...
+
+    def next_time(self) -> float:
+        """Return a time by which the engine must look (a watch, a drain); inf if none is due."""
+        ...
+
+    def apply(self, command: Command, at_s: float) -> None:
+        """Change the crowd at `at_s`, which must be `now_s`; acts at the next iteration boundary."""
+        ...
+
+    def feed(self, block: RequestTable, known_until_s: float) -> None:
+        """Append arrivals; all that arrive before `known_until_s` are then known."""
+        ...
+
+    def observe(self) -> Observation:
+        """Return what there is to see now; changes nothing."""
+        ...
+
+    def fired(self) -> Sequence[Fired]:
+        """Return and forget what `Stop.WATCH` was about."""
+        ...
+
+    def take_rows(self) -> dict[str, Any]:
+        """Return and forget finished requests as columns of `requests`, in completion order."""
+        ...
+
+    def take_power(self) -> PowerBins:
+        """Return and forget the power bins that ended by now."""
+        ...
+
+    def take_hourly(self) -> dict[str, Any]:
+        """Return and forget the hours that ended by now, as columns of `services_hourly`."""
+        ...
+
+    def declared_flow_bytes_per_s(self) -> float:
+        """Return the KV traffic between prefill and decode in the last control epoch. [B/s]"""
+        ...
+
+    def close(self, at_s: float) -> None:
+        """End the run at `at_s` (advanced to before): unfinished bins and hours may be taken."""
+        ...
