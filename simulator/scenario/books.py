@@ -21,12 +21,12 @@ from simulator.scenario.fields import (
 class CarbonRules(Branch):
     """How carbon is counted."""
 
-    factors: Words = Field("ipcc-ar5-lifecycle", description="Catalog name of the factor set.")
+    factors: Words = Field(default="ipcc-ar5-lifecycle", description="Catalog name of the factor set.")
     market: Annotated[Literal["none"], OneOf()] = Field(
-        "none", description="Contracts; with none, market-based equals location-based."
+        default="none", description="Contracts; with none, market-based equals location-based."
     )
     embodied: Annotated[Literal["catalog", "none"], OneOf()] = Field(
-        "catalog", description="Whether embodied carbon of the hardware is counted."
+        default="catalog", description="Whether embodied carbon of the hardware is counted."
     )
 
 
@@ -35,20 +35,22 @@ class CostRules(Branch):
 
     short: ClassVar[str] = "preset"
 
-    preset: Words = Field("default", description="Catalog name of the cost values not given here.")
-    gpu_life_s: Duration | None = Field(None, description="Years over which nodes are paid.")
-    wacc_fraction: Share | None = Field(None, description="Yearly cost of capital.")
+    preset: Words = Field(default="default", description="Catalog name of the cost values not given here.")
+    gpu_life_s: Duration | None = Field(default=None, description="Years over which nodes are paid.")
+    wacc_fraction: Share | None = Field(default=None, description="Yearly cost of capital.")
     node_usd: Money | None = Field(
-        None, alias="node", description="Price of one node; the catalog's if not given."
+        default=None, alias="node", description="Price of one node; the catalog's if not given."
     )
-    water_usd_per_litre: WaterPrice | None = Field(None, alias="water", description="Price of site water.")
+    water_usd_per_litre: WaterPrice | None = Field(
+        default=None, alias="water", description="Price of site water."
+    )
 
 
 class Books(Branch):
     """Rules of the accounts."""
 
-    carbon: CarbonRules = Field(CarbonRules(), description="How carbon is counted.")
-    cost: CostRules = Field(CostRules(), description="How money is counted.")
+    carbon: CarbonRules = Field(default=CarbonRules(), description="How carbon is counted.")
+    cost: CostRules = Field(default=CostRules(), description="How money is counted.")
     carbon_price_usd_per_t: CarbonPrice = Field(
-        0.0, alias="carbon_price", description="Paid for location-based emissions."
+        default=0.0, alias="carbon_price", description="Paid for location-based emissions."
     )

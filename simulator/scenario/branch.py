@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -15,7 +16,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from simulator.foundation.plugins import yaml_key
-from simulator.scenario.fields import mistake, shape, unknown_word
+from simulator.scenario.fields import READERS, mistake, shape, unknown_word
+from simulator.scenario.said import PLAIN
 
 
 class Branch(BaseModel):
@@ -39,6 +41,11 @@ class Branch(BaseModel):
         """Return the mapping that a text stands for, keyed by attribute and by key."""
         return {cls.model_fields[cls.short].alias or cls.short: said}
 
+    @classmethod
+    def reader(cls, name: str) -> Any:
+        """Return what reads an attribute: a `Measure`, `File`, `Text` ...; None for a mapping."""
+        return _reader_of(cls, name)
+
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, said: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
@@ -46,6 +53,8 @@ class Branch(BaseModel):
             return said
         if isinstance(said, str) and cls.short:
             said = cls.expand(said)
+        if isinstance(said, Mapping) and PLAIN in said:
+            said = cls._joined(said)
         if not isinstance(said, Mapping):
             known = ", ".join(cls.keys())
             raise mistake(f"expected a mapping, got {shape(said)}", f"its keys: {known}")
@@ -57,11 +66,19 @@ class Branch(BaseModel):
             ) from None
 
     @classmethod
+    def _joined(cls, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a mapping that began as a plain text and got keys from the command line."""
+        if not cls.short:
+            raise mistake(f"expected a mapping, got {shape(said[PLAIN])}")
+        rest = {key: value for key, value in said.items() if key != PLAIN}
+        return {**cls.expand(said[PLAIN]), **rest}
+
+    @classmethod
     def _explain(cls, line: Any) -> InitErrorDetails:
         """Say a pydantic error in our words; what came from below is passed on."""
         kind, loc, said = line["type"], line["loc"], line["input"]
         reason = PydanticCustomError(kind, "{said}", {"said": line["msg"], "hint": ""})
-        if kind == "mistake" or kind == "unknown_key":
+        if kind in {"mistake", "unknown_key"}:
             reason = PydanticCustomError(kind, "{said}", line["ctx"])
         elif kind == "extra_forbidden" and len(loc) == 1:
             reason = PydanticCustomError(
@@ -80,3 +97,23 @@ class Branch(BaseModel):
         name = cls.keys().get(key, key)
         field = cls.model_fields.get(name)
         return field.description or "" if field is not None else ""
+
+
+@cache
+def _reader_of(model: type[Branch], name: str) -> Any:
+    """Return the reader among an attribute's annotations."""
+    field = model.model_fields[name]
+    own = [item for item in field.metadata if isinstance(item, READERS)]
+    return own[0] if own else _reader_in(field.annotation)
+
+
+def _reader_in(annotation: Any) -> Any:
+    """Return the reader of an annotation, of what a union allows, or of a container's values."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        own = [item for item in arguments[1:] if isinstance(item, READERS)]
+        return own[0] if own else _reader_in(arguments[0])
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return _reader_in(arguments[1])
+    found = [_reader_in(argument) for argument in arguments]
+    return next((item for item in found if item is not None), None)

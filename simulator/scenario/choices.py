@@ -11,11 +11,12 @@ from pydantic_core import core_schema
 
 from simulator.foundation.errors import DatahallError, UnknownNameError
 from simulator.foundation.names import hint
-from simulator.foundation.plugins import find
+from simulator.foundation.plugins import FieldInfo, fields_of, find
 from simulator.scenario import seams
 from simulator.scenario.fields import mistake, shape
 from simulator.scenario.kinds import read_branch
 from simulator.scenario.plugin_schema import branch_of
+from simulator.scenario.said import PLAIN
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema, ValidationInfo
@@ -37,20 +38,27 @@ class Choice:
         The plug-in's fields, defaults included, by attribute.
     given
         Which of them the scenario wrote down itself.
-    preset
-        Which of them the catalog entry gave.
     """
 
     seam: str
     name: str
     plugin: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
-    given: tuple[str, ...] = ()
-    preset: tuple[str, ...] = ()
+    given: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> str:
+        """The key that holds the name in YAML."""
+        return seams.KEYS[self.seam]
+
+    def fields(self) -> list[tuple[FieldInfo, Any]]:
+        """Return the plug-in's fields with their values."""
+        cls = _class_of(self.seam, self.plugin or self.name)
+        return [(info, self.values[info.name]) for info in fields_of(cls) if info.name in self.values]
 
     def build(self) -> Any:
         """Return the plug-in itself."""
-        return find(seams.table(self.seam), self.plugin or self.name, self.seam)(**self.values)
+        return _class_of(self.seam, self.plugin or self.name)(**self.values)
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,18 @@ class Plugin:
     ----------
     seam
         The table of plug-ins.
-    key
-        The key that holds the name: ``policy``, ``kind`` or ``plant``.
     catalog
         Kind of catalog entries that may be named too; "" for none. An entry has a `kind`,
         which is a row of the table, and `parameters`, which stand in for the class's defaults.
     """
 
     seam: str
-    key: str
     catalog: str = ""
+
+    @property
+    def key(self) -> str:
+        """The key that holds the name in YAML."""
+        return seams.KEYS[self.seam]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Read with `self.read`."""
@@ -92,26 +102,27 @@ class Plugin:
     def read(self, said: Any, info: ValidationInfo) -> Choice:
         """Return the choice, with every field of the plug-in read and checked."""
         if isinstance(said, Choice):
-            return said
+            said = {self.key: said.name}
         if isinstance(said, str):
             said = {self.key: said}
+        if isinstance(said, Mapping) and PLAIN in said:
+            said = {self.key: said[PLAIN], **{key: said[key] for key in said if key != PLAIN}}
         if not isinstance(said, Mapping):
             raise mistake(f"expected a name or a mapping, got {shape(said)}", f"known: {self._listed()}")
         name = said.get(self.key)
         if not isinstance(name, str):
             raise mistake(f"'{self.key}' is missing: it says which", f"known: {self._listed()}")
         plugin, preset = self._look_up(str(name), info)
-        cls = find(seams.table(self.seam), plugin, self.seam)
+        cls = _class_of(self.seam, plugin)
         rest = {key: value for key, value in said.items() if key != self.key}
-        branch = read_branch(branch_of(cls, tuple(sorted(preset.items()))), rest, info)
+        branch = read_branch(branch_of(cls, preset), rest, info)
         values = {key: getattr(branch, key) for key in type(branch).model_fields}
         try:
             cls(**values)
         except (ValueError, TypeError) as error:
             raise mistake(str(error)) from None
         given = tuple(sorted(branch.model_fields_set))
-        kept = tuple(sorted(key for key in preset if key not in branch.model_fields_set))
-        return Choice(self.seam, str(name), plugin, values, given, kept)
+        return Choice(self.seam, str(name), plugin, values, given)
 
     def _look_up(self, name: str, info: ValidationInfo) -> tuple[str, Mapping[str, Any]]:
         """Return the plug-in's own name and the values that a catalog entry gives it."""
@@ -119,7 +130,7 @@ class Plugin:
         catalog = info.context.catalog if info.context is not None else None
         if name in rows or not self.catalog or catalog is None:
             try:
-                find(rows, name, self.seam)
+                find(rows, name, self.key, seam=self.seam)
             except UnknownNameError as error:
                 raise mistake(error.message, error.hint) from None
             except DatahallError as error:
@@ -134,3 +145,8 @@ class Plugin:
 
     def _listed(self) -> str:
         return ", ".join(seams.table(self.seam))
+
+
+def _class_of(seam: str, name: str) -> type[Any]:
+    """Return the plug-in's class: a row of the table, an entry point, or ``file.py:Class``."""
+    return find(seams.table(seam), name, seams.KEYS[seam], seam=seam)

@@ -15,8 +15,8 @@ class Failures(Branch):
 
     short: ClassVar[str] = "preset"
 
-    preset: Words = Field("none", description="Catalog name of causes and rates, or none.")
-    rate_scale: Factor = Field(1.0, description="Multiplies every rate.")
+    preset: Words = Field(default="none", description="Catalog name of causes and rates, or none.")
+    rate_scale: Factor = Field(default=1.0, description="Multiplies every rate.")
     power_off_down_nodes: Truth = Field(
-        False, description="Nodes under repair draw nothing, instead of their idle power."
+        default=False, description="Nodes under repair draw nothing, instead of their idle power."
     )

@@ -7,6 +7,7 @@ arrives only from a resolved scenario (`run.json`), where it is already in base 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
 from simulator.foundation import units
+from simulator.foundation.documents import plain
 from simulator.foundation.errors import UnitError
-from simulator.foundation.names import known_list, nearest
+from simulator.foundation.names import hint as nearest_hint
+from simulator.foundation.names import known_list
+from simulator.scenario.said import SaidMap, node_of_said
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema, ValidationInfo
@@ -35,9 +39,7 @@ def mistake(said: str, hint: str = "") -> PydanticCustomError:
 
 def unknown_word(word: str, known: list[str], what: str = "name") -> PydanticCustomError:
     """Return the error for a word that is not one of those known."""
-    near = nearest(word, known)
-    hint = (f"did you mean {near!r}? " if near else "") + f"known: {known_list(known)}"
-    return mistake(f"unknown {what} {word!r}", hint)
+    return mistake(f"unknown {what} {word!r}", nearest_hint(word, known, limit=24))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Measure:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         """Describe the text that is expected."""
-        if self.unit == "" or self.unit == "fraction":
+        if self.unit in {"", "fraction"}:
             kinds = ["integer", "string"] if self.whole else ["number", "string"]
             return {"type": kinds, "unit": self.unit or "count"}
         return {"type": "string", "unit": self.unit, "pattern": r"^\s*[-+]?[0-9.]"}
@@ -246,25 +248,16 @@ class Moment:
             if not math.isfinite(said):
                 raise mistake(f"{said!r}: must be a finite number")
             return float(said)
-        hint = "write 2024-03-04 06:00 (the scenario's clock), ...T05:00Z, or a span such as 2 d"
+        hint = "write 2024-03-04 06:00 (the scenario's clock), 2024-03-04T05:00Z, or 36 h"
         if not isinstance(said, str):
             raise mistake(f"expected a moment, got {shape(said)}", hint)
-        text = str(said).strip()
-        if re.match(r"[0-9]{4}-", text) is None:
-            try:
-                value = units.parse(text, "s")
-            except UnitError as error:
-                raise mistake(str(error), hint) from None
-            if not math.isfinite(value):
-                raise mistake(f"{text!r}: must be a finite number")
-            return value
         calendar = info.context.calendar if info.context is not None else None
         if calendar is None:
-            return 0.0  # the start itself is wrong and is reported on its own
+            return 0.0  # the start itself is wrong, which is reported on its own
         try:
-            return float(calendar.parse_moment(text))
-        except ValueError as error:
-            raise mistake(f"{text!r}: not a moment ({error})", hint) from None
+            return float(calendar.parse_moment(str(said)))
+        except UnitError as error:
+            raise mistake(str(error), hint) from None
 
 
 class File:
@@ -286,7 +279,7 @@ class File:
         path = Path(text).expanduser()
         if "\0" in text:
             raise mistake(f"{text!r}: not a path")
-        return str(path if folder is None else folder / path)
+        return str(path if folder is None else os.path.abspath(folder / path))
 
 
 class Horizon:
@@ -298,9 +291,7 @@ class Horizon:
         """Read with `self.read`."""
         return core_schema.no_info_plain_validator_function(self.read)
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchema:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         """Text."""
         return {"type": "string", "unit": "s", "examples": ["14 d", self.words]}
 
@@ -319,19 +310,20 @@ class CatalogBlock:
         """Read with `self.read`."""
         return core_schema.no_info_plain_validator_function(self.read)
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchema:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         """Kinds of entries."""
         return {"type": "object", "description": "KIND: {NAME: {FIELD: VALUE}}, as in the catalog."}
 
     @staticmethod
     def read(said: Any) -> Mapping[str, Any]:
-        """Return the mapping untouched."""
+        """Return the mapping as plain values."""
         if not isinstance(said, Mapping):
             raise mistake(f"expected a mapping, got {shape(said)}", "KIND: {NAME: {FIELD: VALUE}}")
-        return said
+        return plain(node_of_said(said)) if isinstance(said, SaidMap) else said
 
+
+#: Everything that reads one value.
+READERS: Final = (Measure, Text, OneOf, Flag, Ratio, Moment, File, Horizon, CatalogBlock)
 
 Name = Annotated[str, Text(is_name=True)]
 Words = Annotated[str, Text()]

@@ -30,7 +30,7 @@ class ByKind:
                 table[word] = member
 
         def read(said: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Branch:
-            if isinstance(said, tuple(table.values())):
+            if isinstance(said, Branch):
                 return said
             if not isinstance(said, Mapping):
                 raise mistake(

@@ -22,29 +22,29 @@ from simulator.scenario.fields import (
 class Limit(Branch):
     """One upper bound on one number of the summary, for everybody or for one tenant or service."""
 
-    p95_wait_s: Duration | None = Field(None, description="95th percentile of the wait.")
-    mean_wait_s: Duration | None = Field(None, description="Mean wait.")
-    makespan_s: Duration | None = Field(None, description="Until the last job is done.")
-    pue: Factor | None = Field(None, description="Facility energy over IT energy.")
+    p95_wait_s: Duration | None = Field(default=None, description="95th percentile of the wait.")
+    mean_wait_s: Duration | None = Field(default=None, description="Mean wait.")
+    makespan_s: Duration | None = Field(default=None, description="Until the last job is done.")
+    pue: Factor | None = Field(default=None, description="Facility energy over IT energy.")
     wue_litres_per_kwh: Annotated[float, Measure("litres/kWh")] | None = Field(
-        None, alias="wue", description="Site water over IT energy."
+        default=None, alias="wue", description="Site water over IT energy."
     )
-    peak_power_w: Power | None = Field(None, description="Highest facility power.")
-    peak_15min_power_w: Power | None = Field(None, description="Highest 15-minute mean.")
+    peak_power_w: Power | None = Field(default=None, description="Highest facility power.")
+    peak_15min_power_w: Power | None = Field(default=None, description="Highest 15-minute mean.")
     energy_j: Annotated[float, Measure("J")] | None = Field(
-        None, alias="energy", description="Facility energy."
+        default=None, alias="energy", description="Facility energy."
     )
     carbon_g: Annotated[float, Measure("g")] | None = Field(
-        None, alias="carbon", description="Location-based emissions."
+        default=None, alias="carbon", description="Location-based emissions."
     )
-    cost_usd: Money | None = Field(None, alias="cost", description="Total cost.")
-    ttft_p99_s: Duration | None = Field(None, description="Of the named service.")
-    tpot_p99_s: Duration | None = Field(None, description="Of the named service.")
+    cost_usd: Money | None = Field(default=None, alias="cost", description="Total cost.")
+    ttft_p99_s: Duration | None = Field(default=None, description="Of the named service.")
+    tpot_p99_s: Duration | None = Field(default=None, description="Of the named service.")
     slo_missed_fraction: Share | None = Field(
-        None, alias="slo_missed", description="Requests of the named service that missed a promise."
+        default=None, alias="slo_missed", description="Requests of the named service that missed a promise."
     )
-    tenant: Name | None = Field(None, description="Whose jobs count, for waits.")
-    service: Name | None = Field(None, description="Which service, for latencies.")
+    tenant: Name | None = Field(default=None, description="Whose jobs count, for waits.")
+    service: Name | None = Field(default=None, description="Which service, for latencies.")
 
     @model_validator(mode="after")
     def _one_metric(self) -> Self:

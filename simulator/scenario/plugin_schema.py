@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING
-from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, create_model
@@ -13,16 +13,15 @@ from simulator.scenario.branch import Branch
 from simulator.scenario.fields import Flag, Measure, OneOf, Text
 
 
-@lru_cache(maxsize=256)
-def branch_of(cls: type[Any], preset: tuple[tuple[str, Any], ...] = ()) -> type[Branch]:
+def branch_of(cls: type[Any], preset: Mapping[str, Any] | None = None) -> type[Branch]:
     """Return the mapping for a plug-in; `preset` values replace its defaults."""
-    defaults = dict(preset)
+    defaults = preset or {}
     fields: dict[str, Any] = {}
     for info in fields_of(cls):
         default = defaults.get(info.name, info.default)
         fields[info.name] = (
             _annotation(info),
-            Field(... if default is MISSING else default, description=info.meaning),
+            Field(... if default is MISSING else default, alias=info.key, description=info.meaning),
         )
     model: type[Branch] = create_model(
         cls.__name__, __base__=Branch, __doc__=(cls.__doc__ or "").strip(), **fields
@@ -32,7 +31,8 @@ def branch_of(cls: type[Any], preset: tuple[tuple[str, Any], ...] = ()) -> type[
 
 def _annotation(info: FieldInfo) -> Any:
     """Return the field's type with what reads it."""
-    return _read_as(info.type, info.unit or "")
+    read = _read_as(info.type, info.unit or "")
+    return read | None if info.optional and type(None) not in get_args(read) else read
 
 
 def _read_as(kind: Any, unit: str) -> Any:

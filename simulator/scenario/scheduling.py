@@ -10,10 +10,10 @@ from simulator.scenario.branch import Branch
 from simulator.scenario.choices import Choice, Plugin
 from simulator.scenario.fields import Name, OneOf, Words
 
-Policy = Annotated[Choice, Plugin("policies", key="policy")]
-Order = Annotated[Choice, Plugin("orders", key="policy")]
-Placement = Annotated[Choice, Plugin("placements", key="policy")]
-Gate = Annotated[Choice, Plugin("admits", key="policy")]
+Policy = Annotated[Choice, Plugin("policies")]
+Order = Annotated[Choice, Plugin("orders")]
+Placement = Annotated[Choice, Plugin("placements")]
+Gate = Annotated[Choice, Plugin("admits")]
 
 
 class Assign(Branch):
@@ -22,7 +22,7 @@ class Assign(Branch):
     short: ClassVar[str] = "policy"
 
     policy: Annotated[Literal["by-name"], OneOf()] = Field(
-        "by-name", description="The queue that the job names; the first of its site otherwise."
+        default="by-name", description="The queue that the job names; the first of its site otherwise."
     )
 
 
@@ -31,22 +31,28 @@ class Queue(Branch):
 
     name: Name = Field(description="Name of the queue.")
     pools: tuple[Words, ...] = Field(description="Pools it starts jobs on: POOL or SITE.POOL.")
-    policy: Policy | None = Field(None, description="Which jobs start, and when.")
-    order: Order | None = Field(None, description="Who is first, where the policy's own is not wanted.")
-    placement: Placement | None = Field(None, description="On which nodes.")
-    admit: tuple[Gate, ...] | None = Field(None, description="What may hold a job back.")
+    policy: Policy | None = Field(default=None, description="Which jobs start, and when.")
+    order: Order | None = Field(
+        default=None, description="Who is first, where the policy's own is not wanted."
+    )
+    placement: Placement | None = Field(default=None, description="On which nodes.")
+    admit: tuple[Gate, ...] | None = Field(default=None, description="What may hold a job back.")
 
 
 class Scheduling(Branch):
     """How jobs get GPUs."""
 
-    policy: Policy = Field(Choice("policies", "fcfs"), description="Which jobs start, and when.")
-    order: Order | None = Field(None, description="Who is first, where the policy's own is not wanted.")
+    policy: Policy = Field(
+        default=Choice("policies", "fcfs"), validate_default=True, description="Which jobs start, and when."
+    )
+    order: Order | None = Field(
+        default=None, description="Who is first, where the policy's own is not wanted."
+    )
     placement: Placement = Field(
-        Choice("placements", "lowest-numbered"), description="On which nodes."
+        default=Choice("placements", "lowest-numbered"), validate_default=True, description="On which nodes."
     )
-    admit: tuple[Gate, ...] = Field((), description="What may hold a job back.")
+    admit: tuple[Gate, ...] = Field(default=(), description="What may hold a job back.")
     queues: tuple[Queue, ...] = Field(
-        (), description="Queues; one over every pool of a site if none is given."
+        default=(), description="Queues; one over every pool of a site if none is given."
     )
-    assign: Assign = Field(Assign(), description="Which queue a job goes to.")
+    assign: Assign = Field(default=Assign(), description="Which queue a job goes to.")

@@ -29,8 +29,8 @@ class SetPower(Branch):
     kind: Literal["set-power"] = "set-power"
     at_s: Instant = Field(description="When.")
     target: Words = Field(description="SITE, SITE.POOL, `job NAME` or `service NAME`.")
-    clock_fraction: Share | None = Field(None, description="Of the GPU's full clock.")
-    power_w: Power | None = Field(None, alias="watts", description="Cap of each GPU.")
+    clock_fraction: Share | None = Field(default=None, description="Of the GPU's full clock.")
+    power_w: Power | None = Field(default=None, alias="watts", description="Cap of each GPU.")
 
     @model_validator(mode="after")
     def _one_level(self) -> Self:
@@ -74,7 +74,7 @@ class Curtailment(Branch):
     at_s: Instant = Field(description="When the limit begins to hold.")
     site: Name = Field(description="Which site.")
     limit_w: Power = Field(description="Highest power at the meter while it lasts.")
-    notice_s: Span = Field(0.0, description="How long before, the site is told.")
+    notice_s: Span = Field(default=0.0, description="How long before, the site is told.")
     lasts_s: Duration = Field(description="Until the limit is lifted.")
 
 

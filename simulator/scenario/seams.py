@@ -16,6 +16,9 @@ SEAMS: Final[Mapping[str, tuple[str, str]]] = {
     "power_policies": ("simulator.facility", "POWER_POLICIES"),
 }
 
+#: Seam -> the key that holds the plug-in's name in YAML.
+KEYS: Final[Mapping[str, str]] = {seam: "plant" if seam == "plants" else "policy" for seam in SEAMS}
+
 
 def table(seam: str) -> Mapping[str, type[Any]]:
     """Return the rows of one seam: plug-in name to class."""

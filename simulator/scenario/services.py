@@ -13,6 +13,7 @@ from simulator.scenario.fields import (
     Count,
     Duration,
     FilePath,
+    Measure,
     Name,
     OneOf,
     PositiveShare,
@@ -25,6 +26,7 @@ from simulator.scenario.fields import (
     mistake,
 )
 
+Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
 Precision = Annotated[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"], OneOf()]
 
 
@@ -33,21 +35,25 @@ class Engine(Branch):
 
     short: ClassVar[str] = "preset"
 
-    preset: Words = Field("vllm-v1", description="Catalog name of the engine's defaults.")
-    precision: Precision = Field("bf16", description="Of the weights and the arithmetic.")
-    kv_precision: Precision | None = Field(None, description="Of the cache; as the weights' if not given.")
-    kv_blocks: Count | None = Field(None, description="Blocks of cache; from free memory if not given.")
-    max_sequences: Count | None = Field(None, description="Most requests in one batch.")
-    token_budget: Count | None = Field(None, description="Most tokens in one iteration.")
+    preset: Words = Field(default="vllm-v1", description="Catalog name of the engine's defaults.")
+    precision: Precision = Field(default="bf16", description="Of the weights and the arithmetic.")
+    kv_precision: Precision | None = Field(
+        default=None, description="Of the cache; as the weights' if not given."
+    )
+    kv_blocks: Count | None = Field(
+        default=None, description="Blocks of cache; from free memory if not given."
+    )
+    max_sequences: Count | None = Field(default=None, description="Most requests in one batch.")
+    token_budget: Count | None = Field(default=None, description="Most tokens in one iteration.")
 
 
 class Replicas(Branch):
     """How many copies run."""
 
-    minimum: Whole = Field(1, alias="min", description="Fewest copies.")
-    maximum: Count | None = Field(None, alias="max", description="Most copies; `min` if not given.")
+    minimum: Whole = Field(default=1, alias="min", description="Fewest copies.")
+    maximum: Count | None = Field(default=None, alias="max", description="Most copies; `min` if not given.")
     autoscale: Annotated[Literal["queue", "none"], OneOf()] = Field(
-        "none", description="What decides between min and max."
+        default="none", description="What decides between min and max."
     )
 
     short: ClassVar[str] = "minimum"
@@ -79,24 +85,24 @@ class Demand(Branch):
     """How much is asked for, in the terms people have; exactly one of the amounts."""
 
     requests_per_s: Rate | None = Field(
-        None, alias="requests", description='Requests over time: "150_000 per day".'
+        default=None, alias="requests", description='Requests over time: "150_000 per day".'
     )
     tokens_per_s: Rate | None = Field(
-        None, alias="tokens", description='Output tokens over time: "2 T per month".'
+        default=None, alias="tokens", description='Output tokens over time: "2 T per month".'
     )
-    users: Amount | None = Field(None, description="People; together with requests_per_user.")
+    users: Amount | None = Field(default=None, description="People; together with requests_per_user.")
     requests_per_user_per_s: Rate | None = Field(
-        None, alias="requests_per_user", description='Requests of each user: "20 per day".'
+        default=None, alias="requests_per_user", description='Requests of each user: "20 per day".'
     )
     gpu_seconds_per_s: Rate | None = Field(
-        None, alias="gpu_hours", description='GPU-hours over time: "30_000 per month".'
+        default=None, alias="gpu_hours", description='GPU-hours over time: "30_000 per month".'
     )
-    shape: Words = Field("flat", description="Catalog name of a weekly rhythm.")
+    shape: Words = Field(default="flat", description="Catalog name of a weekly rhythm.")
     peak_to_mean: Amount | None = Field(
-        None, description="Busiest hour over the mean; the shape's own if not given."
+        default=None, description="Busiest hour over the mean; the shape's own if not given."
     )
     arrivals: Annotated[Literal["poisson", "constant"], OneOf()] = Field(
-        "poisson", description="How requests come around the mean rate."
+        default="poisson", description="How requests come around the mean rate."
     )
 
     @model_validator(mode="after")
@@ -121,11 +127,23 @@ class Lengths(Branch):
 
     short: ClassVar[str] = "name"
 
-    name: Words | None = Field(None, description="Catalog name of a length distribution.")
-    prompt_mean: Amount | None = Field(None, description="Mean prompt tokens.")
-    prompt_median: Amount | None = Field(None, description="Median prompt tokens; mean if not given.")
-    output_mean: Amount | None = Field(None, description="Mean output tokens.")
-    output_median: Amount | None = Field(None, description="Median output tokens; mean if not given.")
+    name: Words | None = Field(default=None, description="Catalog name of a length distribution.")
+    prompt_mean: Amount | None = Field(default=None, description="Mean prompt tokens.")
+    prompt_median: Amount | None = Field(default=None, description="Median prompt tokens; mean if not given.")
+    output_mean: Amount | None = Field(default=None, description="Mean output tokens.")
+    output_median: Amount | None = Field(default=None, description="Median output tokens; mean if not given.")
+    correlation: Correlation = Field(default=0.0, description="Of the two logarithms, -1 to 1.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        means = (self.prompt_mean, self.output_mean)
+        medians = (self.prompt_median, self.output_median)
+        if self.name is not None:
+            if any(value is not None for value in (*means, *medians)) or self.correlation != 0.0:
+                raise mistake("a catalog entry's lengths are its own; give a name or means, not both")
+        elif None in means:
+            raise mistake("give a catalog entry's name, or prompt_mean and output_mean")
+        return self
 
 
 class Tier(Branch):
@@ -133,8 +151,8 @@ class Tier(Branch):
 
     name: Name = Field(description="Name of the tier.")
     share_fraction: Share = Field(description="Of the requests.")
-    ttft_slo_s: Duration | None = Field(None, description="Time to first token that was promised.")
-    tpot_slo_s: Duration | None = Field(None, description="Time per output token that was promised.")
+    ttft_slo_s: Duration | None = Field(default=None, description="Time to first token that was promised.")
+    tpot_slo_s: Duration | None = Field(default=None, description="Time per output token that was promised.")
 
 
 class Disaggregated(Branch):
@@ -150,29 +168,31 @@ class Service(Branch):
     kind: Literal["service"] = "service"
     name: Name = Field(description="Name of the service.")
     model: Words = Field(description="Catalog name of the model.")
-    engine: Engine = Field(Engine(), description="The serving engine.")
-    tensor_parallel: Count = Field(1, description="GPUs of one replica.")
-    replicas: Replicas = Field(Replicas(), description="How many copies run.")
-    demand: Demand | None = Field(None, description="How much is asked for.")
-    lengths: Lengths | None = Field(None, description="Prompt and output lengths.")
+    engine: Engine = Field(default=Engine(), description="The serving engine.")
+    tensor_parallel: Count = Field(default=1, description="GPUs of one replica.")
+    replicas: Replicas = Field(default=Replicas(), description="How many copies run.")
+    demand: Demand | None = Field(default=None, description="How much is asked for.")
+    lengths: Lengths | None = Field(default=None, description="Prompt and output lengths.")
     trace: FilePath | None = Field(
-        None, description="Requests as they came: arrived_s, prompt_tokens, output_tokens."
+        default=None, description="Requests as they came: arrived_s, prompt_tokens, output_tokens."
     )
-    tiers: tuple[Tier, ...] = Field((), description="Promises, most important first.")
+    tiers: tuple[Tier, ...] = Field(default=(), description="Promises, most important first.")
     mode: Annotated[Literal["full", "thinned", "fluid"], OneOf()] = Field(
-        "full", description="Every request, a sample of them, or their mean flow."
+        default="full", description="Every request, a sample of them, or their mean flow."
     )
-    thin_fraction: PositiveShare = Field(1.0, description='Share simulated in mode thinned: "1/10".')
+    thin_fraction: PositiveShare = Field(default=1.0, description='Share simulated in mode thinned: "1/10".')
     router: Annotated[Literal["round-robin", "least-outstanding"], OneOf()] = Field(
-        "least-outstanding", description="Which replica takes the next request."
+        default="least-outstanding", description="Which replica takes the next request."
     )
-    sites: tuple[Name, ...] = Field((), description="Sites it may run at; its queue's if not given.")
-    cold_start_s: Span = Field(120.0, description="From GPUs given to the first request taken.")
-    disaggregated: Disaggregated | None = Field(None, description="Prefill apart from decode.")
-    queue: Name | None = Field(None, description="Queue that its replicas are submitted to.")
-    tenant: Name | None = Field(None, description="Who pays; the service's name if not given.")
-    priority: Whole = Field(0, description="Larger goes first where a policy looks at it.")
-    power_per_gpu_w: Power | None = Field(None, description="Given watts per GPU, replacing the model.")
+    sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
+    cold_start_s: Span = Field(default=120.0, description="From GPUs given to the first request taken.")
+    disaggregated: Disaggregated | None = Field(default=None, description="Prefill apart from decode.")
+    queue: Name | None = Field(default=None, description="Queue that its replicas are submitted to.")
+    tenant: Name | None = Field(default=None, description="Who pays; the service's name if not given.")
+    priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
+    power_per_gpu_w: Power | None = Field(
+        default=None, description="Given watts per GPU, replacing the model."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

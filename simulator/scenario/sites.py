@@ -32,10 +32,10 @@ from simulator.scenario.fields import (
 class PowerModel(Branch):
     """Measured watts that replace the catalog's for one pool."""
 
-    gpu_load_w: Power | None = Field(None, description="Each GPU under full load.")
-    gpu_idle_w: Power | None = Field(None, description="Each idle GPU.")
-    host_active_w: Power | None = Field(None, description="Each node without its GPUs, in use.")
-    host_idle_w: Power | None = Field(None, description="Each node without its GPUs, idle.")
+    gpu_load_w: Power | None = Field(default=None, description="Each GPU under full load.")
+    gpu_idle_w: Power | None = Field(default=None, description="Each idle GPU.")
+    host_active_w: Power | None = Field(default=None, description="Each node without its GPUs, in use.")
+    host_idle_w: Power | None = Field(default=None, description="Each node without its GPUs, idle.")
 
 
 class Pool(Branch):
@@ -44,21 +44,21 @@ class Pool(Branch):
     name: Name = Field(description="Name of the pool, unique within its site.")
     node: Words = Field(description="Catalog name of the node type.")
     nodes: Count = Field(description="Nodes that are there, hot spares included.")
-    hot_spares: Whole = Field(0, description="Nodes kept free to replace failed ones.")
-    power_model: PowerModel | None = Field(None, description="Watts that replace the catalog's.")
+    hot_spares: Whole = Field(default=0, description="Nodes kept free to replace failed ones.")
+    power_model: PowerModel | None = Field(default=None, description="Watts that replace the catalog's.")
 
 
 class Fabric(Branch):
     """The network between nodes."""
 
     type: Annotated[Literal["fat-tree", "rail-optimised"], OneOf()] = Field(
-        "fat-tree", description="How leaves are wired."
+        default="fat-tree", description="How leaves are wired."
     )
     link_bytes_per_s: Bandwidth | None = Field(
-        None, description="Network bandwidth of each GPU; the node type's own if not given."
+        default=None, description="Network bandwidth of each GPU; the node type's own if not given."
     )
-    oversubscription: Oversubscription = Field(1.0, description='Offered to carried, "1:1" or "1:7".')
-    nodes_per_leaf: Count = Field(4, description="Nodes below one leaf switch.")
+    oversubscription: Oversubscription = Field(default=1.0, description='Offered to carried, "1:1" or "1:7".')
+    nodes_per_leaf: Count = Field(default=4, description="Nodes below one leaf switch.")
 
 
 class Weather(Branch):
@@ -66,9 +66,9 @@ class Weather(Branch):
 
     short: ClassVar[str] = "file"
 
-    file: FilePath | None = Field(None, description="An EPW file of typical-year hours.")
-    temperature_c: Temperature | None = Field(None, description="Constant dry bulb.")
-    wet_bulb_c: Temperature | None = Field(None, description="Constant wet bulb.")
+    file: FilePath | None = Field(default=None, description="An EPW file of typical-year hours.")
+    temperature_c: Temperature | None = Field(default=None, description="Constant dry bulb.")
+    wet_bulb_c: Temperature | None = Field(default=None, description="Constant wet bulb.")
 
 
 class Grid(Branch):
@@ -76,14 +76,14 @@ class Grid(Branch):
 
     short: ClassVar[str] = "name"
 
-    name: Words | None = Field(None, description="Catalog name of a grid.")
-    trace: FilePath | None = Field(None, description="Hourly CSV with a column time_utc.")
-    intensity_column: Words | None = Field(None, description="Column of the average intensity.")
-    marginal_column: Words | None = Field(None, description="Column of the marginal intensity.")
-    price_column: Words | None = Field(None, description="Column of the price.")
-    intensity_g_per_kwh: Intensity | None = Field(None, description="Constant average intensity.")
-    marginal_g_per_kwh: Intensity | None = Field(None, description="Constant marginal intensity.")
-    price_usd_per_kwh: EnergyPrice | None = Field(None, description="Constant energy price.")
+    name: Words | None = Field(default=None, description="Catalog name of a grid.")
+    trace: FilePath | None = Field(default=None, description="Hourly CSV with a column time_utc.")
+    intensity_column: Words | None = Field(default=None, description="Column of the average intensity.")
+    marginal_column: Words | None = Field(default=None, description="Column of the marginal intensity.")
+    price_column: Words | None = Field(default=None, description="Column of the price.")
+    intensity_g_per_kwh: Intensity | None = Field(default=None, description="Constant average intensity.")
+    marginal_g_per_kwh: Intensity | None = Field(default=None, description="Constant marginal intensity.")
+    price_usd_per_kwh: EnergyPrice | None = Field(default=None, description="Constant energy price.")
 
 
 class Tariff(Branch):
@@ -91,12 +91,12 @@ class Tariff(Branch):
 
     short: ClassVar[str] = "name"
 
-    name: Words | None = Field(None, description="Catalog name of a tariff.")
+    name: Words | None = Field(default=None, description="Catalog name of a tariff.")
     energy_usd_per_kwh: EnergyPrice | None = Field(
-        None, description="Flat energy price; the grid's own price if not given."
+        default=None, description="Flat energy price; the grid's own price if not given."
     )
     demand_charge_usd_per_kw_month: DemandPrice | None = Field(
-        None, description="Charge on the month's highest 15-minute mean."
+        default=None, description="Charge on the month's highest 15-minute mean."
     )
 
 
@@ -105,7 +105,7 @@ class Interconnection(Branch):
 
     limit_w: PositivePower = Field(description="Highest power at the meter.")
     service: Annotated[Literal["firm", "interruptible"], OneOf()] = Field(
-        "firm", description="Whether the operator may call for less."
+        default="firm", description="Whether the operator may call for less."
     )
 
 
@@ -114,7 +114,7 @@ class CheckpointStorage(Branch):
 
     write_bandwidth_bytes_per_s: Bandwidth = Field(description="Sustained, all writers together.")
     read_bandwidth_bytes_per_s: Bandwidth | None = Field(
-        None, description="Sustained; as for writing if not given."
+        default=None, description="Sustained; as for writing if not given."
     )
 
 
@@ -123,9 +123,9 @@ class Battery(Branch):
 
     energy_j: Energy = Field(description="Usable energy.")
     power_w: PositivePower = Field(description="Highest charge and discharge at the terminals.")
-    round_trip_efficiency_fraction: Share = Field(0.88, description="Energy out over energy in.")
+    round_trip_efficiency_fraction: Share = Field(default=0.88, description="Energy out over energy in.")
     initial_fraction: Share = Field(
-        1.0, alias="initial_fraction", description="State of charge at the start."
+        default=1.0, alias="initial_fraction", description="State of charge at the start."
     )
 
 
@@ -133,25 +133,23 @@ class Site(Branch):
     """One campus behind one meter."""
 
     name: Name = Field(description="Name of the site.")
-    timezone: Words | None = Field(None, description="IANA zone; the scenario's if not given.")
-    climate: Words | None = Field(None, description="Catalog name of a climate.")
-    weather: Weather | None = Field(None, description="Outside air; replaces `climate`.")
+    timezone: Words | None = Field(default=None, description="IANA zone; the scenario's if not given.")
+    climate: Words | None = Field(default=None, description="Catalog name of a climate.")
+    weather: Weather | None = Field(default=None, description="Outside air; replaces `climate`.")
     grid: Grid = Field(description="Where electricity comes from.")
-    tariff: Tariff | None = Field(None, description="What electricity costs.")
-    interconnection: Interconnection | None = Field(None, description="Limit at the meter.")
-    cooling: Annotated[Choice, Plugin("plants", key="plant", catalog="plants")] = Field(
-        description="The cooling plant."
-    )
-    power_chain: Words = Field("none", description="Catalog name of the conversion chain, or none.")
+    tariff: Tariff | None = Field(default=None, description="What electricity costs.")
+    interconnection: Interconnection | None = Field(default=None, description="Limit at the meter.")
+    cooling: Annotated[Choice, Plugin("plants", catalog="plants")] = Field(description="The cooling plant.")
+    power_chain: Words = Field(default="none", description="Catalog name of the conversion chain, or none.")
     network_power_w: Power | None = Field(
-        None, description="Switches and optics together; from the fabric if not given."
+        default=None, description="Switches and optics together; from the fabric if not given."
     )
-    fabric: Fabric = Field(Fabric(), description="The network between nodes.")
+    fabric: Fabric = Field(default=Fabric(), description="The network between nodes.")
     pools: tuple[Pool, ...] = Field(description="Pools of nodes.")
-    storage: CheckpointStorage | None = Field(None, description="Where checkpoints go.")
-    battery: Battery | None = Field(None, description="Storage behind the meter.")
-    power_policy: Annotated[Choice, Plugin("power_policies", key="policy")] | None = Field(
-        None, description="What gives way when power is short."
+    storage: CheckpointStorage | None = Field(default=None, description="Where checkpoints go.")
+    battery: Battery | None = Field(default=None, description="Storage behind the meter.")
+    power_policy: Annotated[Choice, Plugin("power_policies")] | None = Field(
+        default=None, description="What gives way when power is short."
     )
 
     def pool(self, name: str) -> Pool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -14,46 +14,100 @@ from simulator.scenario.branch import Branch
 from simulator.scenario.failures import Failures
 from simulator.scenario.fields import Block, HorizonSpan, OneOf, Whole, Words
 from simulator.scenario.limits import Limit
+from simulator.scenario.resolved import resolved_form, scenario_hash
 from simulator.scenario.scheduling import Queue, Scheduling
 from simulator.scenario.script import ScriptEvent
 from simulator.scenario.sites import Site, SiteLink
 from simulator.scenario.start import Start, StartMoment
 from simulator.scenario.workloads import Workload
 
+#: The Monday-first leap year that most hourly data of the catalog is close to.
+DEFAULT_START: Final = "2024-01-01 00:00 UTC"
+
 
 class Scenario(Branch):
     """One run: where, for how long, what work, under which rules."""
 
     title: Words = Field(description="One line that names the run.")
-    question: Words | None = Field(None, description="What the run is to answer.")
+    question: Words | None = Field(default=None, description="What the run is to answer.")
     start: StartMoment = Field(
-        Start("2024-01-01 00:00 UTC"), description="First moment: date, time and IANA zone."
+        default=Start(DEFAULT_START), description="First moment: date, time and IANA zone."
     )
     duration_s: HorizonSpan = Field(
-        None, description="How long; `until done` runs to the last completion."
+        default=None, description="How long; `until done` runs to the last completion."
     )
-    seed: Whole = Field(1, description="Of every random stream.")
+    seed: Whole = Field(default=1, description="Of every random stream.")
     currency: Annotated[Literal["USD", "EUR", "GBP", "PLN"], OneOf()] = Field(
-        "USD", description="In which money is shown."
+        default="USD", description="In which money is shown."
     )
-    catalog_block: Block = Field({}, alias="catalog", description="Catalog entries added or replaced, by kind.")
+    catalog_block: Block = Field(
+        default={}, alias="catalog", description="Catalog entries added or replaced, by kind."
+    )
     sites: tuple[Site, ...] = Field(description="Campuses, each behind one meter.")
-    links_between_sites: tuple[SiteLink, ...] = Field((), description="Lines between sites.")
-    scheduling: Scheduling = Field(Scheduling(), description="How jobs get GPUs.")
-    failures: Failures = Field(Failures(), description="What breaks, and how often.")
+    links_between_sites: tuple[SiteLink, ...] = Field(default=(), description="Lines between sites.")
+    scheduling: Scheduling = Field(default=Scheduling(), description="How jobs get GPUs.")
+    failures: Failures = Field(default=Failures(), description="What breaks, and how often.")
     workloads: tuple[Workload, ...] = Field(description="The work.")
-    script: tuple[ScriptEvent, ...] = Field((), description="What happens when, whatever the dice say.")
-    books: Books = Field(Books(), description="Rules of the accounts.")
-    limits: tuple[Limit, ...] = Field((), description="Bounds that the report checks.")
+    script: tuple[ScriptEvent, ...] = Field(
+        default=(), description="What happens when, whatever the dice say."
+    )
+    books: Books = Field(default=Books(), description="Rules of the accounts.")
+    limits: tuple[Limit, ...] = Field(default=(), description="Bounds that the report checks.")
 
     _shelf: Catalog | None = PrivateAttr(None)
+    _folders: tuple[str, ...] = PrivateAttr(())
+    _given: frozenset[str] = PrivateAttr(frozenset())
+    _label: str = PrivateAttr("scenario")
+
+    def remembering(
+        self, catalog: Catalog, folders: tuple[str, ...], given: frozenset[str], label: str
+    ) -> Self:
+        """Return the scenario, knowing what it was read with.
+
+        Parameters
+        ----------
+        catalog
+            The shipped entries, those of `folders`, and the scenario's own.
+        folders
+            Catalog folders named at loading.
+        given
+            Dotted attributes that somebody wrote down; the rest are defaults.
+        label
+            Short name, for folders.
+        """
+        self._shelf, self._folders, self._given, self._label = catalog, folders, given, label
+        return self
 
     @property
     def catalog(self) -> Catalog:
-        """The shipped catalog, the directories named at loading, and the scenario's own block."""
+        """The shipped catalog, the folders named at loading, and the scenario's own block."""
         if self._shelf is None:
             self._shelf = Catalog.shipped().with_block(self.catalog_block)
         return self._shelf
+
+    @property
+    def catalog_folders(self) -> tuple[str, ...]:
+        """Catalog folders named at loading."""
+        return self._folders
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Dotted attributes that somebody wrote down; the rest are defaults."""
+        return self._given
+
+    @property
+    def label(self) -> str:
+        """Short name: the file's without its ending."""
+        return self._label
+
+    @property
+    def hash(self) -> str:
+        """32 hexadecimal digits that change when any value does; see `resolved.scenario_hash`."""
+        return scenario_hash(self)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return every value by attribute name, in base units, as JSON holds it."""
+        return resolved_form(self)
 
     @property
     def start_utc(self) -> datetime:
@@ -68,7 +122,7 @@ class Scenario(Branch):
     @property
     def calendar(self) -> Calendar:
         """Turns moments into seconds since the start, and back."""
-        return Calendar(self.start.utc, self.start.timezone)
+        return self.start.calendar
 
     @property
     def queues(self) -> tuple[Queue, ...]:
@@ -111,4 +165,6 @@ class Scenario(Branch):
         """Return SITE.POOL for POOL or SITE.POOL."""
         if "." in pool:
             return pool
-        return next(f"{site.name}.{own.name}" for site in self.sites for own in site.pools if own.name == pool)
+        return next(
+            f"{site.name}.{own.name}" for site in self.sites for own in site.pools if own.name == pool
+        )

@@ -31,6 +31,7 @@ from simulator.scenario.fields import (
 from simulator.scenario.kinds import ByKind
 from simulator.scenario.services import Precision, Service
 
+TenantField = Annotated[Literal["user", "group", "executable", "queue", "partition"], OneOf()]
 ZeroStage = Annotated[int, Measure("", high=3, whole=True)]
 
 
@@ -40,20 +41,20 @@ class Parallelism(Branch):
     short: ClassVar[str] = "mode"
 
     mode: Annotated[Literal["auto", "given"], OneOf()] = Field(
-        "given", description="`auto` searches for the best layout."
+        default="given", description="`auto` searches for the best layout."
     )
-    tensor_parallel: Count | None = Field(None, alias="tp", description="Tensor-parallel ranks.")
-    pipeline_parallel: Count | None = Field(None, alias="pp", description="Pipeline stages.")
-    data_parallel: Count | None = Field(None, alias="dp", description="Data-parallel ranks.")
-    context_parallel: Count | None = Field(None, alias="cp", description="Context-parallel ranks.")
-    expert_parallel: Count | None = Field(None, alias="ep", description="Expert-parallel ranks.")
-    interleave: Count = Field(1, description="Model chunks on each pipeline stage.")
-    micro_batch: Count = Field(1, description="Sequences in one micro-batch.")
-    sequence_parallel: Truth = Field(True, description="Shard activations over tensor ranks.")
+    tensor_parallel: Count | None = Field(default=None, alias="tp", description="Tensor-parallel ranks.")
+    pipeline_parallel: Count | None = Field(default=None, alias="pp", description="Pipeline stages.")
+    data_parallel: Count | None = Field(default=None, alias="dp", description="Data-parallel ranks.")
+    context_parallel: Count | None = Field(default=None, alias="cp", description="Context-parallel ranks.")
+    expert_parallel: Count | None = Field(default=None, alias="ep", description="Expert-parallel ranks.")
+    interleave: Count = Field(default=1, description="Model chunks on each pipeline stage.")
+    micro_batch: Count = Field(default=1, description="Sequences in one micro-batch.")
+    sequence_parallel: Truth = Field(default=True, description="Shard activations over tensor ranks.")
     recompute: Annotated[Literal["none", "selective", "full"], OneOf()] = Field(
-        "selective", description="Activations computed again in the backward pass."
+        default="selective", description="Activations computed again in the backward pass."
     )
-    zero_stage: ZeroStage = Field(1, description="Optimizer sharding, 0 to 3.")
+    zero_stage: ZeroStage = Field(default=1, description="Optimizer sharding, 0 to 3.")
 
 
 class Checkpoint(Branch):
@@ -61,10 +62,14 @@ class Checkpoint(Branch):
 
     every_s: Duration = Field(description="Running time between checkpoints.")
     mode: Annotated[Literal["sync", "async"], OneOf()] = Field(
-        "sync", description="Whether training waits for the whole write."
+        default="sync", description="Whether training waits for the whole write."
     )
-    stall_s: Span | None = Field(None, description="Pause of each; from size and storage if not given.")
-    size_bytes: Bytes | None = Field(None, description="Of one checkpoint; from the model if not given.")
+    stall_s: Span | None = Field(
+        default=None, description="Pause of each; from size and storage if not given."
+    )
+    size_bytes: Bytes | None = Field(
+        default=None, description="Of one checkpoint; from the model if not given."
+    )
 
 
 class Elastic(Branch):
@@ -79,29 +84,32 @@ class Training(Branch):
     kind: Literal["training"] = "training"
     name: Name = Field(description="Name of the run, and its job id.")
     model: Words = Field(description="Catalog name of the model.")
-    tokens: Amount | None = Field(None, description="Tokens to train on.")
-    steps: Count | None = Field(None, description="Optimizer steps, instead of tokens.")
+    tokens: Amount | None = Field(default=None, description="Tokens to train on.")
+    steps: Count | None = Field(default=None, description="Optimizer steps, instead of tokens.")
     gpus: Count = Field(description="GPUs it asks for.")
-    parallelism: Parallelism = Field(Parallelism(mode="auto"), description="How the model is spread.")
-    precision: Precision = Field("bf16", description="Of the matrix products.")
-    global_batch: Count | None = Field(None, description="Sequences in one step; chosen if not given.")
-    context_tokens: Count | None = Field(
-        None, alias="context", description="Sequence length; the model's own if not given."
+    parallelism: Parallelism = Field(default=Parallelism(mode="auto"), description="How the model is spread.")
+    precision: Precision = Field(default="bf16", description="Of the matrix products.")
+    global_batch: Count | None = Field(
+        default=None, description="Sequences in one step; chosen if not given."
     )
-    checkpoint: Checkpoint | None = Field(None, description="When and how it saves itself.")
-    submit_s: Instant = Field(0.0, description="Moment of submission.")
-    queue: Name | None = Field(None, description="Queue it is submitted to.")
-    tenant: Name | None = Field(None, description="Who pays; the run's name if not given.")
-    priority: Whole = Field(0, description="Larger goes first where a policy looks at it.")
-    deadline_s: Instant | None = Field(None, description="Moment by which it should be done.")
-    elastic: Elastic | None = Field(None, description="May continue on fewer GPUs.")
-    requested_run_s: Duration | None = Field(None, description="What the scheduler is told.")
-    gpu_type: Words | None = Field(None, description="Catalog name of the only GPU it runs on.")
+    context_tokens: Count | None = Field(
+        default=None, alias="context", description="Sequence length; the model's own if not given."
+    )
+    checkpoint: Checkpoint | None = Field(default=None, description="When and how it saves itself.")
+    submit_s: Instant = Field(default=0.0, description="Moment of submission.")
+    queue: Name | None = Field(default=None, description="Queue it is submitted to.")
+    tenant: Name | None = Field(default=None, description="Who pays; the run's name if not given.")
+    priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
+    deadline_s: Instant | None = Field(default=None, description="Moment by which it should be done.")
+    elastic: Elastic | None = Field(default=None, description="May continue on fewer GPUs.")
+    requested_run_s: Duration | None = Field(default=None, description="What the scheduler is told.")
+    gpu_type: Words | None = Field(default=None, description="Catalog name of the only GPU it runs on.")
     mfu_fraction: PositiveShare | None = Field(
-        None, description="Given model FLOPs utilization; replaces the step-time model."
+        default=None, description="Given model FLOPs utilization; replaces the step-time model."
     )
     power_per_gpu_w: Power | None = Field(
-        None, description="Given IT watts per GPU with its share of the node; replaces the power model."
+        default=None,
+        description="Given IT watts per GPU with its share of the node; replaces the power model.",
     )
 
     @model_validator(mode="after")
@@ -119,58 +127,69 @@ class JobStream(Branch):
     kind: Literal["jobs"] = "jobs"
     name: Name = Field(description="Name of the stream; its jobs are NAME-0, NAME-1, ...")
     mix: Words = Field(description="Catalog name of the sizes and run times.")
-    tenants: Mapping[Name, Share] = Field({}, description="Shares of the load; they sum to 1.")
+    tenants: Mapping[Name, Share] = Field(default={}, description="Shares of the load; they sum to 1.")
     load_gpus: Load = Field(alias="load", description='Work offered: "90 GPUs on average".')
-    power_per_gpu_w: Power | None = Field(None, description="Given watts of a busy GPU.")
-    queue: Name | None = Field(None, description="Queue that the jobs are submitted to.")
-    gpu_type: Words | None = Field(None, description="Catalog name of the only GPU they run on.")
-    priority: Whole = Field(0, description="Larger goes first where a policy looks at it.")
+    power_per_gpu_w: Power | None = Field(default=None, description="Given watts of a busy GPU.")
+    queue: Name | None = Field(default=None, description="Queue that the jobs are submitted to.")
+    gpu_type: Words | None = Field(default=None, description="Catalog name of the only GPU they run on.")
+    priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
 
 
 class SwfLog(Branch):
     """A job log in the Standard Workload Format."""
 
     kind: Literal["swf"] = "swf"
-    name: Name = Field("log", description="Name of the log.")
+    name: Name = Field(default="log", description="Name of the log.")
     path: FilePath = Field(description="The log, plain or gzipped.")
-    first_jobs: Count | None = Field(None, description="Read only as many jobs.")
-    queue: Name | None = Field(None, description="Queue that the jobs are submitted to.")
-    power_per_gpu_w: Power | None = Field(None, description="Given watts of a busy GPU.")
+    queue: Name | None = Field(default=None, description="Queue that the jobs are submitted to.")
+    tenant: Name | None = Field(
+        default=None, description="Who pays for all jobs; the log's name if not given."
+    )
+    tenant_field: TenantField | None = Field(default=None, description="Field of the log that says who pays.")
+    power_per_gpu_w: Power | None = Field(default=None, description="Given watts of a busy GPU.")
 
 
 class HeliosLog(Branch):
     """A job log in one of the two Helios forms."""
 
     kind: Literal["helios"] = "helios"
-    name: Name = Field("log", description="Name of the log.")
+    name: Name = Field(default="log", description="Name of the log.")
     path: FilePath = Field(description="The log, plain or gzipped.")
-    first_jobs: Count | None = Field(None, description="Read only as many jobs.")
-    queue: Name | None = Field(
-        None, description="Queue of all jobs; each goes to that of its virtual cluster if not given."
+    virtual_clusters: tuple[Words, ...] = Field(default=(), description="Only these; all if not given.")
+    first_day: Words | None = Field(
+        default=None, alias="from", description="Only jobs submitted from this date of the log's clock on."
     )
-    power_per_gpu_w: Power | None = Field(None, description="Given watts of a busy GPU.")
+    end_day: Words | None = Field(
+        default=None, alias="until", description="Only jobs submitted before this date of the log's clock."
+    )
+    queue: Name | None = Field(
+        default=None, description="Queue of all jobs; each goes to that of its virtual cluster if not given."
+    )
+    power_per_gpu_w: Power | None = Field(default=None, description="Given watts of a busy GPU.")
 
 
 class ListedJob(Branch):
     """One job written by hand."""
 
     job_id: Words = Field(alias="id", description="Name of the job.")
-    submit_s: Instant = Field(0.0, description="Moment of submission.")
+    submit_s: Instant = Field(default=0.0, description="Moment of submission.")
     gpus: Count = Field(description="GPUs it asks for.")
     run_s: Span = Field(description="Run time at full speed.")
     requested_run_s: Span | None = Field(
-        None, alias="requested", description="What the scheduler is told; `run` if not given."
+        default=None, alias="requested", description="What the scheduler is told; `run` if not given."
     )
-    queue: Name | None = Field(None, description="Queue it is submitted to; the list's if not given.")
-    tenant: Name | None = Field(None, description="Who pays; the list's name if not given.")
-    priority: Whole = Field(0, description="Larger goes first where a policy looks at it.")
-    deadline_s: Instant | None = Field(None, description="Moment by which it should be done.")
-    minimum_gpus: Whole = Field(0, description="Fewest GPUs it runs on; 0 for a rigid job.")
-    gpu_type: Words | None = Field(None, description="Catalog name of the only GPU it runs on.")
+    queue: Name | None = Field(default=None, description="Queue it is submitted to; the list's if not given.")
+    tenant: Name | None = Field(default=None, description="Who pays; the list's name if not given.")
+    priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
+    deadline_s: Instant | None = Field(default=None, description="Moment by which it should be done.")
+    minimum_gpus: Whole = Field(default=0, description="Fewest GPUs it runs on; 0 for a rigid job.")
+    gpu_type: Words | None = Field(default=None, description="Catalog name of the only GPU it runs on.")
     checkpoint_every_s: Duration | None = Field(
-        None, alias="checkpoint_every", description="Running time between checkpoints."
+        default=None, alias="checkpoint_every", description="Running time between checkpoints."
     )
-    checkpoint_stall_s: Span = Field(0.0, alias="checkpoint_stall", description="Pause of each checkpoint.")
+    checkpoint_stall_s: Span = Field(
+        default=0.0, alias="checkpoint_stall", description="Pause of each checkpoint."
+    )
 
     @model_validator(mode="after")
     def _floor(self) -> Self:
@@ -183,10 +202,10 @@ class JobList(Branch):
     """A few jobs written by hand."""
 
     kind: Literal["list"] = "list"
-    name: Name = Field("jobs", description="Name of the list.")
+    name: Name = Field(default="jobs", description="Name of the list.")
     jobs: tuple[ListedJob, ...] = Field(description="The jobs.")
-    queue: Name | None = Field(None, description="Queue of jobs that name none.")
-    power_per_gpu_w: Power | None = Field(None, description="Given watts of a busy GPU.")
+    queue: Name | None = Field(default=None, description="Queue of jobs that name none.")
+    power_per_gpu_w: Power | None = Field(default=None, description="Given watts of a busy GPU.")
 
 
 Workload = Annotated[Training | Service | JobStream | SwfLog | HeliosLog | JobList, ByKind()]
