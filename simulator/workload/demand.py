@@ -15,6 +15,7 @@ from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
 
 HOURS_A_WEEK: Final = 168
+_ROUNDING: Final = 1e-9
 #: Local hours begin at a multiple of this in UTC, whatever the zone (Nepal: 5 h 45 min).
 _ZONE_STEP_S: Final = HOUR_S / 4
 
@@ -154,10 +155,10 @@ def _stretched(week: NDArray[np.float64], peak_to_mean: float, name: str) -> NDA
             "expected 1, or another shape"
         )
     stretch = (peak_to_mean - 1.0) / (peak - 1.0)
-    if 1.0 + stretch * (trough - 1.0) < 0.0:
+    if 1.0 + stretch * (trough - 1.0) < -_ROUNDING:
         largest = 1.0 + (peak - 1.0) / (1.0 - trough)
         raise CatalogError(
             f"peak_to_mean {peak_to_mean:g} would make the quietest hour of shape {name} negative; "
-            f"expected at most {np.floor(largest * 1000) / 1000:g}, or a shape with a sharper peak"
+            f"expected at most {np.floor(largest * 1000 + _ROUNDING) / 1000:g}, or a shape with a higher peak"
         )
-    return np.asarray(1.0 + stretch * (week - 1.0), dtype=np.float64)
+    return np.maximum(1.0 + stretch * (week - 1.0), 0.0)

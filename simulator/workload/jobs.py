@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -182,7 +181,7 @@ class JobTable:
     checkpoint_every_s: FloatColumn
     checkpoint_stall_s: FloatColumn
     order_id: FloatColumn
-    skipped: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the invariants and freeze the arrays."""
@@ -307,7 +306,7 @@ class JobTable:
             checkpoint_every_s=np.full(count, np.inf),
             checkpoint_stall_s=np.zeros(count),
             order_id=np.asarray(order_id, dtype=np.float64)[rows],
-            skipped=MappingProxyType(dict(skipped or {})),
+            skipped=dict(skipped or {}),
         )
 
     @classmethod
@@ -347,7 +346,7 @@ class JobTable:
         for table in tables:
             for reason, count in table.skipped.items():
                 skipped[reason] = skipped.get(reason, 0) + count
-        return cls(skipped=MappingProxyType(skipped), **columns)  # type: ignore[arg-type]
+        return cls(skipped=skipped, **columns)  # type: ignore[arg-type]
 
     def take(self, rows: IntColumn) -> JobTable:
         """Return the selected rows, which must be given in ascending order."""
@@ -365,7 +364,7 @@ class JobTable:
         if count == len(self):
             return self
         left_out = {**self.skipped, "submitted after the end of the run": len(self) - count}
-        return replace(self.take(np.arange(count)), skipped=MappingProxyType(left_out))
+        return replace(self.take(np.arange(count)), skipped=left_out)
 
     def first(self, count: int) -> JobTable:
         """Return the first `count` jobs, fewer if there are not as many."""

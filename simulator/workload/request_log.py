@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -42,9 +41,8 @@ MOONCAKE: Final = ("timestamp", "input_length", "output_length")
 
 _EXPECTED: Final = "requests: a CSV with arrived_s, prompt_tokens, output_tokens, or an Azure or Mooncake log"
 _AZURE_MOMENT: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?)(?:\+00:00|Z)?", flags=re.ASCII
+    r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,9})?(?:\+00:00|Z)?", flags=re.ASCII
 )
-_NANO: Final = 1e-9
 
 
 def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
@@ -69,6 +67,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
     path = Path(path)
     rows, arrived_s, prompt, output, tier = _columns(path, tiers)
     rows.check_order(arrived_s, "arrival")
+    rows.check_range(arrived_s, "arrival", "seconds, 0 or more")
     for name, tokens in (("prompt tokens", prompt), ("output tokens", output)):
         rows.check_range(tokens, name, "a whole number, 0 or more", high=LARGEST_COUNT, whole=True)
     keep = (prompt > 0) & (output > 0)
@@ -83,7 +82,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
         prompt_tokens=prompt[keep].astype(np.int64),
         output_tokens=output[keep].astype(np.int64),
         tier=tier[keep],
-        skipped=MappingProxyType({reason: int(count) for reason, count in counts.items() if count}),
+        skipped={reason: int(count) for reason, count in counts.items() if count},
     )
 
 
@@ -107,19 +106,19 @@ def _columns(path: Path, tiers: Sequence[str]) -> tuple[Rows, Floats, Floats, Fl
 
 def _azure_clock(cells: Cells) -> Floats:
     """Return seconds since the first request from dates with fractions of a second."""
-    texts = []
+    whole_s = np.empty(len(cells), dtype=np.int64)
+    fraction_s = np.empty(len(cells))
     for row, text in enumerate(cells.columns["TIMESTAMP"]):
         match = _AZURE_MOMENT.fullmatch(text)
         try:
-            # numpy warns of zones, and an impossible date shows only when read.
-            moment = np.datetime64(match[1], "ns") if match else None
+            moment = np.datetime64(match[1], "s") if match else None
         except ValueError:
             moment = None
-        if moment is None:
+        if match is None or moment is None:
             cells.refuse(row, f"TIMESTAMP: {shown(text)}; expected YYYY-MM-DD HH:MM:SS.fffffff")
-        texts.append(moment)
-    nanoseconds = np.asarray(texts, dtype="datetime64[ns]").astype(np.int64)
-    return np.asarray((nanoseconds - nanoseconds[0]) * _NANO, dtype=np.float64)
+        whole_s[row] = moment.astype(np.int64)
+        fraction_s[row] = float(match[2] or 0.0)
+    return np.asarray((whole_s - whole_s[0]) + (fraction_s - fraction_s[0]), dtype=np.float64)
 
 
 def _tiers(cells: Cells, tiers: Sequence[str]) -> IntColumn:
@@ -127,7 +126,7 @@ def _tiers(cells: Cells, tiers: Sequence[str]) -> IntColumn:
     index = {name: place for place, name in enumerate(tiers)}
     for row, name in enumerate(cells.columns["tier"]):
         if name not in index:
-            cells.refuse(row, f"tier: {shown(name)} is none of the service's; {hint(name, tiers)}")
+            cells.refuse(row, f"tier: {shown(name)}; expected one of the service's; {hint(name, tiers)}")
     return np.asarray([index[name] for name in cells.columns["tier"]], dtype=np.int64)
 
 

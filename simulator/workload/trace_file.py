@@ -299,7 +299,7 @@ def _matching_schema(path: Path, line: int, header: list[str], schemas: Sequence
     """Return the schema whose columns are all there; else refuse, speaking of the closest."""
     for name in header:
         if header.count(name) > 1:
-            refuse(path, line, f"column {shown(name)} stands twice in the header")
+            refuse(path, line, f"column {shown(name)} stands twice in the header; expected it once")
     missing = [[name for name in schema if name not in header] for schema in schemas]
     which = min(range(len(schemas)), key=lambda index: len(missing[index]) / len(schemas[index]))
     if missing[which]:

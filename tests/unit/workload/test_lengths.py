@@ -1,0 +1,98 @@
+"""Lengths are whole tokens under their caps; their stated means are those of what is drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulator.catalog.entries import LengthsSpec
+from simulator.foundation.errors import CatalogError
+from simulator.workload.lengths import LoggedLengths, LognormalLengths
+
+SPEC = {
+    "name": "chat",
+    "title": "Chat",
+    "prompt_median_tokens": 700.0,
+    "prompt_sigma": 0.9,
+    "output_median_tokens": 300.0,
+    "output_sigma": 0.8,
+    "correlation": 0.3,
+    "prompt_cap_tokens": 8192,
+    "output_cap_tokens": 4096,
+}
+
+
+def spec(**change: object) -> LengthsSpec:
+    return LengthsSpec(**(SPEC | change))
+
+
+def test_lengths_are_whole_tokens_from_one_to_the_cap():
+    low = spec(prompt_median_tokens=1.5, prompt_sigma=2.0, prompt_cap_tokens=50)
+    prompt, output = LognormalLengths(low).stream(np.random.default_rng(1)).next_block(50_000)
+    assert prompt.dtype == output.dtype == np.int64
+    assert (prompt.min(), prompt.max()) == (1, 50)
+    assert output.max() <= 4096
+
+
+def test_nothing_piles_up_at_a_cap():
+    tight = spec(prompt_cap_tokens=1000)
+    prompt, _ = LognormalLengths(tight).stream(np.random.default_rng(2)).next_block(100_000)
+    at_cap, below = np.count_nonzero(prompt == 1000), np.count_nonzero((prompt >= 990) & (prompt < 1000)) / 10
+    assert at_cap < 2 * below
+
+
+def test_a_spread_of_zero_gives_the_median_itself():
+    fixed = LognormalLengths(spec(prompt_sigma=0.0, output_sigma=0.0))
+    prompt, output = fixed.stream(np.random.default_rng(3)).next_block(10)
+    assert set(prompt.tolist()) == {700}
+    assert set(output.tolist()) == {300}
+    assert (fixed.mean_prompt_tokens, fixed.mean_output_tokens) == (700.0, 300.0)
+
+
+def test_means_can_be_given_instead():
+    lengths = LognormalLengths.from_means(700, 1400, prompt_median_tokens=300, output_median_tokens=1399)
+    assert lengths.mean_prompt_tokens == pytest.approx(700, rel=1e-4)
+    assert lengths.mean_output_tokens == pytest.approx(1400, rel=1e-4)
+    fixed = LognormalLengths.from_means(700, 1400)
+    assert (fixed.mean_prompt_tokens, fixed.mean_output_tokens) == (700.0, 1400.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"prompt_mean_tokens": 700.5}, r"prompt_mean 700\.5; expected a whole number, or a median"),
+        ({"prompt_median_tokens": 800.0}, r"prompt_median 800; expected at least 1 and at most the mean 700"),
+    ],
+)
+def test_means_that_no_law_has_are_refused(given, message):
+    with pytest.raises(CatalogError, match=message):
+        LognormalLengths.from_means(**({"prompt_mean_tokens": 700.0, "output_mean_tokens": 10.0} | given))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt_median_tokens": 0.5}, "prompt_median 0.5; expected 1 token or more"),
+        ({"output_median_tokens": float("nan")}, "output_median nan"),
+        ({"output_sigma": -0.1}, "output_sigma -0.1; expected 0 to 5"),
+        ({"prompt_cap_tokens": 500}, "prompt_cap 500 is below its median 700"),
+        ({"correlation": 1.0}, "correlation 1; expected between -1 and 1"),
+    ],
+)
+def test_impossible_laws_are_refused(change, message):
+    with pytest.raises(CatalogError, match=message):
+        LognormalLengths(spec(**change))
+
+
+def test_logged_lengths_keep_pairs_together():
+    prompt, output = np.array([1, 10, 100]), np.array([2, 20, 200])
+    lengths = LoggedLengths(prompt, output)
+    drawn, paired = lengths.stream(np.random.default_rng(4)).next_block(1000)
+    assert set(drawn.tolist()) == {1, 10, 100}
+    assert (paired == 2 * drawn).all()
+    assert (lengths.mean_prompt_tokens, lengths.mean_output_tokens) == (37.0, 74.0)
+
+
+def test_logged_lengths_without_pairs_are_refused():
+    with pytest.raises(CatalogError, match="0 prompt lengths for 0 output lengths"):
+        LoggedLengths(np.empty(0, np.int64), np.empty(0, np.int64))
