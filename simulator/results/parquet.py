@@ -76,15 +76,10 @@ class ParquetSink:
             unknown = [name for name in columns if name not in declared.names]
             raise ValueError(f"{table}: missing columns {missing}, unknown columns {unknown}")
         schema = arrow_schema(declared, self._stamp)
-        arrays = [
-            self._arrow(table, name, columns[name], schema.field(name).type)
-            for name in declared.names
-        ]
+        arrays = [self._arrow(table, name, columns[name], schema.field(name).type) for name in declared.names]
         lengths = {len(array) for array in arrays}
         if len(lengths) != 1:
-            counts = {
-                name: len(array) for name, array in zip(declared.names, arrays, strict=True)
-            }
+            counts = {name: len(array) for name, array in zip(declared.names, arrays, strict=True)}
             raise ValueError(f"{table}: columns of different lengths: {counts}")
         block = pa.Table.from_arrays(arrays, schema=schema)
         self.rows[table] = self.rows.get(table, 0) + block.num_rows
@@ -145,9 +140,7 @@ class ParquetSink:
         writer = self._writers.get(table)
         if writer is None:
             text = [column.name for column in declared.columns if _is_name(table, column.name)]
-            floats = [
-                column.name for column in declared.columns if column.dtype.startswith("float")
-            ]
+            floats = [column.name for column in declared.columns if column.dtype.startswith("float")]
             writer = pq.ParquetWriter(
                 self._folder / f"{table}.parquet",
                 arrow_schema(declared, self._stamp),

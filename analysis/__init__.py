@@ -1,0 +1,1 @@
+"""Reads finished runs: figures, the report, comparisons. Knows results, never the engine."""
