@@ -41,7 +41,9 @@ def value_line(indent: int, key: str, value: str, **facts: str) -> str:
     return f"{' ' * indent}{key}: {{{inside}}}"
 
 
-def table_lines(indent: int, key: str, table: NDArray[np.float64], digits: int = 3, **facts: str) -> list[str]:
+def table_lines(
+    indent: int, key: str, table: NDArray[np.float64], digits: int = 3, **facts: str
+) -> list[str]:
     """Return a (rows, columns) table as one quoted line of numbers a row."""
     pad = " " * indent
     lines = [f"{pad}{key}:"]

@@ -24,6 +24,7 @@ import argparse
 import csv
 import gzip
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -117,7 +118,8 @@ class Grid:
 GRIDS = (
     Grid("DE", "Germany", "Europe/Berlin", "eu_mix/DE_2019", "DEU", "DE-LU"),
     Grid("FR", "France", "Europe/Paris", "eu_mix/FR_2019", "FRA"),
-    Grid("GB", "Great Britain", "Europe/London", "eu_mix/GB_2019", "GBR", "GB", note="annual mix of the United Kingdom"),
+    Grid("GB", "Great Britain", "Europe/London", "eu_mix/GB_2019", "GBR", "GB",
+         note="annual mix of the United Kingdom"),
     Grid("PL", "Poland", "Europe/Warsaw", "eu_mix/PL_2019", "POL", borrow_solar="DE"),
     Grid("SE", "Sweden", "Europe/Stockholm", "eu_mix/SE_2019", "SWE", borrow_solar="DE"),
     Grid("NO", "Norway", "Europe/Oslo", "eu_mix/NO_2019", "NOR", borrow_solar="DE"),
@@ -127,7 +129,7 @@ GRIDS = (
          other_as={"biomass": 1.0}, losses=0.05, note="EIA's 'other' read as biomass and waste"),
     Grid("US-CAISO", "California ISO", "America/Los_Angeles", "us_ba_mix/CISO_2022", zone="US-CAL-CISO",
          other_as={"geothermal": 0.67, "biomass": 0.33}, losses=0.05,
-         note="in-state generation, imports not counted; EIA's 'other' split 2:1 into geothermal and biomass"),
+         note="in-state generation without imports; EIA's 'other' split 2:1 into geothermal and biomass"),
     Grid("US-ERCOT", "ERCOT (Texas)", "America/Chicago", "us_ba_mix/ERCO_2022", zone="US-TEX-ERCO",
          losses=0.05, price_years=(2022, 2024),
          note="prices without 2021, whose February scarcity carries half of the four-year cost"),
@@ -157,7 +159,7 @@ def zone_series(data: Path, zone: str, column: str) -> dict[datetime, float]:
         if column not in row:
             return {}
         value = number_or_blank(row[column])
-        if value == value:
+        if not math.isnan(value):
             found[moment(row["time_utc"])] = value
     return found
 
@@ -177,7 +179,7 @@ def generation(data: Path, stem: str) -> tuple[list[datetime], dict[str, Table],
         values = [number_or_blank(row[c]) for c in columns]
         negative += sum(v < 0 for v in values)
         times.append(moment(row["time_utc"]))
-        rows.append([max(0.0, v) if v == v else v for v in values])
+        rows.append([v if math.isnan(v) else max(0.0, v) for v in values])
     table = np.array(rows)
     table[np.isnan(table).any(axis=1)] = np.nan
     fuels: dict[str, Table] = {}
@@ -194,14 +196,18 @@ def crude_intensity(fuels: Mapping[str, Table]) -> Table:
     return np.asarray(sum(direct.get(f, 0.0) * g for f, g in fuels.items()) / total)
 
 
-def correlation_at(times: list[datetime], values: Table, reference: Mapping[datetime, float], lag_h: int) -> float:
+def correlation_at(
+    times: list[datetime], values: Table, reference: Mapping[datetime, float], lag_h: int
+) -> float:
     """Return the correlation of `values` with the reference `lag_h` hours later."""
     there = np.array([reference.get(t + timedelta(hours=lag_h), np.nan) for t in times])
     good = ~np.isnan(there) & ~np.isnan(values)
     return float(np.corrcoef(values[good], there[good])[0, 1])
 
 
-def hour_beginnings(grid: Grid, times: list[datetime], fuels: Mapping[str, Table], data: Path) -> list[datetime]:
+def hour_beginnings(
+    grid: Grid, times: list[datetime], fuels: Mapping[str, Table], data: Path
+) -> list[datetime]:
     """Return the labels moved to the beginning of the hour, and print why."""
     if grid.name == "US-ERCOT":
         return [t - timedelta(hours=1) for t in times]
@@ -227,7 +233,7 @@ def month_hour_mean(times: list[datetime], values: Table) -> Table:
     """Return the (12, 24) mean by month and UTC hour; blanks left out."""
     total, count = np.zeros((12, 24)), np.zeros((12, 24))
     for t, v in zip(times, values.tolist(), strict=True):
-        if v == v:
+        if not math.isnan(v):
             total[t.month - 1, t.hour] += v
             count[t.month - 1, t.hour] += 1
     return total / count
@@ -268,7 +274,9 @@ def annual_mix(grid: Grid, data: Path, tables: Mapping[str, Table]) -> tuple[dic
     return dict(sorted(mix.items(), key=lambda item: -item[1])), year
 
 
-def intensity_table(mix: Mapping[str, float], shapes: Mapping[str, Table], factors: Mapping[str, float]) -> Table:
+def intensity_table(
+    mix: Mapping[str, float], shapes: Mapping[str, Table], factors: Mapping[str, float]
+) -> Table:
     """Return grams per kWh by month and hour."""
     amounts = {fuel: share * shapes.get(fuel, np.ones((12, 24))) for fuel, share in mix.items()}
     return np.asarray(sum(factors[f] * a for f, a in amounts.items()) / sum(amounts.values()))
@@ -280,8 +288,8 @@ def compare(grid: Grid, data: Path, intensity: Table) -> None:
     there = month_hour_mean(list(zone), np.array(list(zone.values())))
     r = np.corrcoef((intensity / hours_mean(intensity)).ravel(), (there / hours_mean(there)).ravel())[0, 1]
     print(
-        f"  against {grid.zone} 2021-24 life cycle: mean {hours_mean(intensity):.0f} / {hours_mean(there):.0f} g/kWh, "
-        f"month-hour correlation {r:.3f}, spread (max-min)/mean "
+        f"  against {grid.zone} 2021-24 life cycle: mean {hours_mean(intensity):.0f} / "
+        f"{hours_mean(there):.0f} g/kWh, month-hour correlation {r:.3f}, spread (max-min)/mean "
         f"{np.ptp(intensity) / hours_mean(intensity):.2f} / {np.ptp(there) / hours_mean(there):.2f}"
     )
 
@@ -337,9 +345,9 @@ def grid_lines(grid: Grid, data: Path, all_tables: Mapping[str, dict[str, Table]
     intensity = intensity_table(mix, shapes, LIFECYCLE)
     clean = intensity_table(mix, shapes, {f: float(f in CARBON_FREE) for f in mix})
     flat = [f for f in mix if f not in shapes]
-    print(f"{grid.name}: {hours_mean(intensity):.0f} g/kWh life cycle, carbon-free {hours_mean(clean):.3f}, "
-          f"intensity shape {intensity.min() / hours_mean(intensity):.2f} to {intensity.max() / hours_mean(intensity):.2f}"
-          + (f"; flat: {', '.join(flat)}" if flat else ""))  # fmt: skip
+    low, mean, high = intensity.min(), hours_mean(intensity), intensity.max()
+    print(f"{grid.name}: {mean:.0f} g/kWh life cycle, carbon-free {hours_mean(clean):.3f}, intensity shape "
+          f"{low / mean:.2f} to {high / mean:.2f}" + (f"; flat: {', '.join(flat)}" if flat else ""))  # fmt: skip
     if grid.zone:
         compare(grid, data, intensity)
     european = grid.generation.startswith("eu_mix")
@@ -366,7 +374,9 @@ def grid_lines(grid: Grid, data: Path, all_tables: Mapping[str, dict[str, Table]
     if grid.losses is None:
         lines.append("  t_and_d_loss: {value: null}")
     else:
-        lines.append(sheet.value_line(2, "t_and_d_loss", f"{100 * grid.losses:.0f} %", source="eia-faq-losses"))
+        lines.append(
+            sheet.value_line(2, "t_and_d_loss", f"{100 * grid.losses:.0f} %", source="eia-faq-losses")
+        )
     return lines
 
 
