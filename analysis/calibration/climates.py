@@ -227,7 +227,7 @@ def main() -> None:
         header = (
             "Climates: monthly normals (January first) from which a synthetic year of weather is made.",
             "Written by analysis/calibration/climates.py; change it there.",
-            "Degrees C for mean and design_maximum, kelvin for the rest. Adequate for a year's PUE and water;",
+            "Degrees C for mean and design_maximum, kelvin for the rest. Adequate for PUE and water;",
             "heat waves are rarer than in a real year: give `weather: FILE.epw` for those.",
         )
         sheet.write(sheet.CATALOG / "climates.yaml", header, lines)

@@ -346,8 +346,10 @@ def grid_lines(grid: Grid, data: Path, all_tables: Mapping[str, dict[str, Table]
     clean = intensity_table(mix, shapes, {f: float(f in CARBON_FREE) for f in mix})
     flat = [f for f in mix if f not in shapes]
     low, mean, high = intensity.min(), hours_mean(intensity), intensity.max()
-    print(f"{grid.name}: {mean:.0f} g/kWh life cycle, carbon-free {hours_mean(clean):.3f}, intensity shape "
-          f"{low / mean:.2f} to {high / mean:.2f}" + (f"; flat: {', '.join(flat)}" if flat else ""))  # fmt: skip
+    print(
+        f"{grid.name}: {mean:.0f} g/kWh life cycle, carbon-free {hours_mean(clean):.3f}, intensity shape "
+        f"{low / mean:.2f} to {high / mean:.2f}; flat: {', '.join(flat) or 'none'}"
+    )
     if grid.zone:
         compare(grid, data, intensity)
     european = grid.generation.startswith("eu_mix")

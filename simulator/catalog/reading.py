@@ -8,9 +8,10 @@ of the entry that say nothing else. ``like: NAME`` takes every field that is not
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import numpy as np
 
@@ -119,12 +120,13 @@ class Reader:
                 self.problems.append(value.node.problem(f"'{info.key}' may not be blank", key))
             self._record(path, None, info.unit or "", value)
             return None
-        if is_mapping(info.type):
-            return self._mapping(get_args(info.type)[1], value, path, key)
-        if get_origin(info.type) is tuple:
-            inner = get_args(info.type)[0]
+        kind = without_none(info.type)
+        if get_origin(kind) is Mapping:
+            return self._mapping(get_args(kind)[1], value, path, key)
+        if get_origin(kind) is tuple:
+            inner = get_args(kind)[0]
             return self._words(value, path, key) if inner is str else self._items(inner, value, path, key)
-        return self._leaf(info.type, info.unit, value, path, key)
+        return self._leaf(kind, info.unit, value, path, key)
 
     def _mapping(self, inner: Any, value: Value, path: str, key: str) -> dict[str, Any]:
         if value.node.kind != "map":
@@ -192,7 +194,11 @@ class Reader:
 
     def _leaf(self, kind: Any, unit: str | None, value: Value, path: str, key: str) -> Any:
         try:
-            read: Any = self._table(value.node) if is_table(kind) else one_value(kind, unit, value.node)
+            read: Any = (
+                self._table(value.node)
+                if get_origin(kind) is np.ndarray
+                else one_value(kind, unit, value.node)
+            )
         except (UnitError, ValueError) as error:
             self.problems.append(value.node.problem(str(error), key))
             return None
@@ -323,11 +329,8 @@ def spec_fields(cls: type[Any]) -> tuple[FieldInfo, ...]:
     return found
 
 
-def is_mapping(kind: Any) -> bool:
-    """Return whether a field holds a value for each of some names."""
-    return get_origin(kind) is Mapping
-
-
-def is_table(kind: Any) -> bool:
-    """Return whether a field holds an array."""
-    return get_origin(kind) is np.ndarray
+def without_none(kind: Any) -> Any:
+    """Return ``X`` for ``X | None``; a blank was told apart before."""
+    if get_origin(kind) not in {types.UnionType, Union}:
+        return kind
+    return next(choice for choice in get_args(kind) if choice is not type(None))
