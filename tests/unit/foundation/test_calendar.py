@@ -113,6 +113,13 @@ def test_calendar_fields_agree_with_datetime_over_two_years_in_many_zones():
     assert calendar.hour_of_day(moments_s).tolist() == [m.hour for m in utc]
 
 
+def test_the_clocks_change_at_their_instant_and_not_after_it():
+    # 31 March 2024, 01:00 UTC: Berlin's clocks jump from 02:00 to 03:00.
+    change_s = BERLIN.parse_moment("2024-03-31T01:00Z")
+    moments_s = [change_s - 1, change_s, change_s + 3600]
+    assert BERLIN.hour_of_day_local(moments_s).tolist() == [1, 3, 4]
+
+
 def test_no_moments_have_no_hours():
     assert BERLIN.hour_of_day_local([]).tolist() == []
 

@@ -13,6 +13,7 @@ from simulator.foundation.names import hint, known_list, nearest
         ("dry_cooler", ["air-chiller", "dry-cooler"], "dry-cooler"),
         ("chiller", ["dry-cooler-adiabatic", "air-chiller"], "air-chiller"),
         ("frankfort", ["frankfurt", "paris"], "frankfurt"),
+        ("node", ["gpus_per_node", "link"], "gpus_per_node"),
         ("zzz", ["frankfurt", "paris"], None),
         ("", ["a"], None),
         ("x", [], None),

@@ -70,6 +70,9 @@ def test_decimal_fractions_are_read_without_a_hair_of_error():
 
 def test_euros_become_dollars_at_the_one_stated_rate():
     assert parse("100 EUR/MWh", "USD/kWh") == pytest.approx(0.10824)
+    # The European Central Bank quotes per euro.
+    for quoted in ("1.0824 USD", "0.84662 GBP", "4.3058 PLN"):
+        assert parse(quoted, "USD") == pytest.approx(parse("1 EUR", "USD"), rel=1e-12)
     assert in_currency(108.24, "EUR") == pytest.approx(100.0)
     assert "2024" in units.CURRENCY_SOURCE
     with pytest.raises(UnitError, match="unknown currency 'CHF'; known: USD, EUR, GBP, PLN"):
