@@ -53,6 +53,10 @@ class StepSeries:
         object.__setattr__(self, "value", values)
         object.__setattr__(self, "end_s", float(end_s))
 
+    def __reduce__(self) -> tuple[type[StepSeries], tuple[Floats, Floats, float]]:
+        # Made anew on the other side, so that the arrays are read-only there too.
+        return type(self), (self.start_s, self.value, self.end_s)
+
     @classmethod
     def constant(cls, value: float, end_s: float, start_s: float = 0.0) -> Self:
         """Return one value from `start_s` to `end_s`."""
@@ -112,7 +116,7 @@ class StepSeries:
         edges = merged_edges([left, right])
         return cls(edges, left.at(edges) + right.at(edges), left.end_s)
 
-    @property
+    @cached_property
     def begin_s(self) -> float:
         """When the series begins. [s since the run's start]"""
         return float(self.start_s[0])
@@ -151,9 +155,9 @@ class StepSeries:
     def at(self, moment_s: Floats) -> Floats: ...
     def at(self, moment_s: float | Floats) -> float | Floats:
         """Return the value held at a moment, or at each of many; at the end, the last value."""
-        index = self._index(moment_s)
-        found = self.value[index]
-        return found if isinstance(moment_s, np.ndarray) else float(found)
+        if isinstance(moment_s, np.ndarray):
+            return self.value[self._positions(moment_s)]
+        return float(self.value[self._position(moment_s)])
 
     def antiderivative_at(self, moments_s: ArrayLike) -> Floats:
         """Return the integral from the beginning to each moment.
@@ -169,7 +173,7 @@ class StepSeries:
             Value times seconds.
         """
         moments = np.asarray(moments_s, dtype=np.float64)
-        index = self._index(moments)
+        index = self._positions(moments)
         result: Floats = self._integral_before[index] + self.value[index] * (moments - self.start_s[index])
         return result
 
@@ -179,8 +183,7 @@ class StepSeries:
         to_s = self.end_s if to_s is None else to_s
         if to_s < from_s:
             raise TraceError(f"an integral from {from_s:g} s back to {to_s:g} s")
-        first, last = self.antiderivative_at([from_s, to_s])
-        return float(last - first)
+        return self._until(to_s) - self._until(from_s)
 
     def integrals_between(self, edges_s: ArrayLike) -> Floats:
         """Return the integral of each interval between neighbouring edges.
@@ -243,7 +246,7 @@ class StepSeries:
         from_s = self.begin_s if from_s is None else from_s
         if from_s >= self.end_s:
             return from_s if from_s == self.end_s and bool(holds(self.value[-1:])[0]) else None
-        first = int(self._index(from_s))
+        first = self._position(from_s)
         # Look in doubling stretches: the answer is mostly near, and the series may be long.
         stretch = 64
         while first < len(self):
@@ -309,27 +312,39 @@ class StepSeries:
                 f"{name} covers {_span(self.begin_s, self.end_s)}, but {_span(from_s, to_s)} is needed"
             )
 
-    def _index(self, moment_s: float | Floats) -> NDArray[np.intp]:
-        if isinstance(moment_s, np.ndarray) and not moment_s.size:
-            return np.zeros(0, dtype=np.intp)
-        least, most = (
-            (float(moment_s.min()), float(moment_s.max()))
-            if isinstance(moment_s, np.ndarray)
-            else (moment_s, moment_s)
-        )
+    def _position(self, moment_s: float) -> int:
+        """Which step holds at one moment; the short way, for readers on the clock."""
         # Written so that NaN is refused too.
+        if not self.begin_s <= moment_s <= self.end_s:
+            raise self._outside(moment_s, moment_s)
+        return int(self.start_s.searchsorted(moment_s, "right")) - 1
+
+    def _positions(self, moments_s: Floats) -> NDArray[np.intp]:
+        """Which step holds at each of many moments."""
+        if not moments_s.size:
+            return np.zeros(0, dtype=np.intp)
+        least, most = float(moments_s.min()), float(moments_s.max())
         if not (least >= self.begin_s and most <= self.end_s):
-            raise TraceError(
-                f"the series covers {_span(self.begin_s, self.end_s)}, but {_span(least, most)} is needed"
-            )
-        return np.asarray(np.searchsorted(self.start_s, moment_s, side="right") - 1, dtype=np.intp)
+            raise self._outside(least, most)
+        return self.start_s.searchsorted(moments_s, "right") - 1
+
+    def _outside(self, from_s: float, to_s: float) -> TraceError:
+        return TraceError(
+            f"the series covers {_span(self.begin_s, self.end_s)}, but {_span(from_s, to_s)} is needed"
+        )
+
+    def _until(self, moment_s: float) -> float:
+        """Integral from the beginning to one moment."""
+        index = self._position(moment_s)
+        before, value, start_s = self._integral_before[index], self.value[index], self.start_s[index]
+        return float(before + value * (moment_s - start_s))
 
     def _held(self, from_s: float | None, to_s: float | None) -> Floats:
         from_s = self.begin_s if from_s is None else from_s
         to_s = self.end_s if to_s is None else to_s
         if to_s < from_s:
             raise TraceError(f"a span from {from_s:g} s back to {to_s:g} s")
-        first = int(self._index(from_s))
+        first = self._position(from_s)
         self.require(from_s, to_s)
         # A value that begins exactly at the end of the span is not held within it.
         stop = int(np.searchsorted(self.start_s, to_s, side="left"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -166,6 +168,13 @@ def test_arrays_are_read_only_and_apart_from_what_was_given():
             array[0] = 5.0
     with pytest.raises(AttributeError):
         series.end_s = 7.0
+
+
+def test_a_series_travels_between_processes_and_stays_read_only():
+    again = pickle.loads(pickle.dumps(POWER_W))
+    assert again == POWER_W
+    with pytest.raises(ValueError, match="read-only"):
+        again.value[0] = 5.0
 
 
 def test_equal_series_hash_alike_and_differ_from_others():
