@@ -83,8 +83,12 @@ class ServingCoefficients:
         Fraction of memory bandwidth at which weights stream.
     cache_efficiency
         Fraction of memory bandwidth at which remembered tokens stream.
-    layer_s
-        Fixed time of one layer: kernels that are too small to fill the GPU. [s]
+    expert_efficiency
+        Fraction of both (peak and bandwidth) that grouped products of experts reach, relative
+        to the two above.
+    layer_s, expert_layer_s
+        Fixed time of one layer: kernels that are too small to fill the GPU; and what routing
+        adds to a layer of experts. [s]
     reduce_s
         Fixed time of one all-reduce between GPUs of a scale-up domain. [s]
     reduce_efficiency
@@ -99,7 +103,9 @@ class ServingCoefficients:
     attention_efficiency: float
     weight_efficiency: float
     cache_efficiency: float
+    expert_efficiency: float
     layer_s: float
+    expert_layer_s: float
     reduce_s: float
     reduce_efficiency: float
     sequence_s: float
@@ -111,7 +117,7 @@ class PowerCoefficients:
     """How much of a GPU's power range each kind of work draws.
 
     Each is a fraction of the way from ``loaded_idle_w`` to ``tdp_w``. Decoding draws
-    ``decode_base + decode_memory x (bandwidth in use) + decode_compute x (peak in use)``.
+    ``decode_base + decode_memory x (bandwidth in use) + decode_compute x sqrt(peak in use)``.
     """
 
     loaded_idle_fraction: float
@@ -210,18 +216,106 @@ _TRAINING: Final = {
 
 _SERVING: Final = {
     "volta": ServingCoefficients(
-        0.55, 0.30, 0.75, 0.65, 30e-6, 20e-6, 0.6, 8e-6, "nothing: scaled from Ampere"
+        gemm_efficiency=0.72,
+        attention_efficiency=0.45,
+        weight_efficiency=0.78,
+        cache_efficiency=0.7,
+        expert_efficiency=0.9,
+        layer_s=2.4e-05,
+        expert_layer_s=4.5e-05,
+        reduce_s=2e-05,
+        reduce_efficiency=0.6,
+        sequence_s=4.5e-05,
+        fitted_on="nothing: Hopper's, with slower launches",
     ),
-    "ampere": ServingCoefficients(0.65, 0.45, 0.80, 0.75, 25e-6, 15e-6, 0.6, 6e-6, "not yet"),
-    "hopper": ServingCoefficients(0.60, 0.45, 0.80, 0.80, 20e-6, 12e-6, 0.6, 5e-6, "not yet"),
-    "blackwell": ServingCoefficients(0.60, 0.45, 0.80, 0.80, 18e-6, 12e-6, 0.6, 5e-6, "not yet"),
+    "ampere": ServingCoefficients(
+        gemm_efficiency=0.72,
+        attention_efficiency=0.45,
+        weight_efficiency=0.78,
+        cache_efficiency=0.7,
+        expert_efficiency=0.9,
+        layer_s=2.4e-05,
+        expert_layer_s=4.5e-05,
+        reduce_s=2e-05,
+        reduce_efficiency=0.6,
+        sequence_s=4.5e-05,
+        fitted_on="nothing: Hopper's, with slower launches",
+    ),
+    "hopper": ServingCoefficients(
+        gemm_efficiency=0.7,
+        attention_efficiency=0.45,
+        weight_efficiency=0.78,
+        cache_efficiency=0.68,
+        expert_efficiency=0.95,
+        layer_s=2.1e-05,
+        expert_layer_s=3.8e-05,
+        reduce_s=1.7e-05,
+        reduce_efficiency=0.6,
+        sequence_s=4.5e-05,
+        fitted_on="ML.ENERGY v3 text rows, H100; checked on silicon points",
+    ),
+    "blackwell": ServingCoefficients(
+        gemm_efficiency=0.65,
+        attention_efficiency=0.45,
+        weight_efficiency=0.72,
+        cache_efficiency=0.6,
+        expert_efficiency=0.63,
+        layer_s=2e-05,
+        expert_layer_s=3e-05,
+        reduce_s=2.4e-05,
+        reduce_efficiency=0.6,
+        sequence_s=3.3e-05,
+        fitted_on="ML.ENERGY v3 text rows, B200; checked on silicon points",
+    ),
 }
 
+#: Training shares are estimates: dense training runs at 0.85 to 0.97 of TDP (POLCA, 8-GPU H100
+#: node studies), waiting in a collective near 0.4 of it (POLCA's dips between iterations).
 _POWER: Final = {
-    "volta": PowerCoefficients(0.22, 0.85, 0.65, 0.30, 0.90, 0.25, 0.35, 0.40, "not yet"),
-    "ampere": PowerCoefficients(0.20, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
-    "hopper": PowerCoefficients(0.18, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
-    "blackwell": PowerCoefficients(0.18, 0.90, 0.65, 0.30, 0.95, 0.25, 0.35, 0.40, "not yet"),
+    "volta": PowerCoefficients(
+        loaded_idle_fraction=0.22,
+        compute=0.85,
+        memory=0.6,
+        communication=0.3,
+        prefill=0.95,
+        decode_base=0.38,
+        decode_memory=0.17,
+        decode_compute=0.73,
+        fitted_on="decode and prefill: Hopper's; training: estimate",
+    ),
+    "ampere": PowerCoefficients(
+        loaded_idle_fraction=0.2,
+        compute=0.9,
+        memory=0.65,
+        communication=0.3,
+        prefill=0.95,
+        decode_base=0.38,
+        decode_memory=0.17,
+        decode_compute=0.73,
+        fitted_on="decode and prefill: Hopper's; training: estimate",
+    ),
+    "hopper": PowerCoefficients(
+        loaded_idle_fraction=0.18,
+        compute=0.9,
+        memory=0.65,
+        communication=0.3,
+        prefill=0.95,
+        decode_base=0.38,
+        decode_memory=0.17,
+        decode_compute=0.73,
+        fitted_on="decode: ML.ENERGY v3 text rows, H100; training: estimate",
+    ),
+    "blackwell": PowerCoefficients(
+        loaded_idle_fraction=0.18,
+        compute=0.9,
+        memory=0.65,
+        communication=0.3,
+        prefill=0.95,
+        decode_base=0.15,
+        decode_memory=0.73,
+        decode_compute=0.85,
+        fitted_on="decode: ML.ENERGY v3 text rows, B200; training: estimate",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ rule: those are in ``simulator.serving``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,12 @@ from simulator.hardware.roofline import peak_16_bit_flop_per_s, peak_flop_per_s
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
-from simulator.performance.coefficients import power_coefficients, serving_coefficients
+from simulator.performance.coefficients import (
+    PowerCoefficients,
+    ServingCoefficients,
+    power_coefficients,
+    serving_coefficients,
+)
 from simulator.performance.gpu_power import gpu_power
 
 PS_PER_S: Final = 1e12
@@ -126,8 +132,10 @@ class ServingProfile:
     weights_bytes: float
     kv_bytes_per_token: float
     power: GpuPower
+    power_share: PowerCoefficients
     cpu_overhead_s: float
     cpu_overhead_per_sequence_s: float
+    overlaps_cpu: bool
 
     def at_clock(self, clock_fraction: float) -> ServingProfile:
         """Return the profile of the same replica at another clock."""
@@ -142,6 +150,7 @@ class ServingProfile:
             clock_fraction=clock_fraction,
             cpu_overhead_s=self.cpu_overhead_s,
             cpu_overhead_per_sequence_s=self.cpu_overhead_per_sequence_s,
+            overlaps_cpu=self.overlaps_cpu,
             most_tokens=self.iteration.most_tokens,
         )
 
@@ -153,8 +162,9 @@ class ServingProfile:
     @property
     def prefill_power_w(self) -> float:
         """Return watts of one GPU while it works on prompts. [W]"""
-        share = power_coefficients(self.gpu.generation).prefill
-        full = self.power.loaded_idle_w + share * (self.power.tdp_w - self.power.loaded_idle_w)
+        full = self.power.loaded_idle_w + self.power_share.prefill * (
+            self.power.tdp_w - self.power.loaded_idle_w
+        )
         return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
 
     def decode_power_w(self, sequences: float, context_tokens: float = 1024.0) -> float:
@@ -167,16 +177,44 @@ class ServingProfile:
         context_tokens
             Mean tokens that each remembers. [tokens]
         """
-        if sequences <= 0:
+        if sequences < 0.5:
             return self.idle_power_w
-        batch = min(int(sequences), self.iteration.most_tokens)
-        elapsed_s = self.iteration.iteration_ps(batch, batch, int(batch * context_tokens)) / PS_PER_S
-        streamed = self.weights_bytes + self.kv_bytes_per_token * sequences * context_tokens
+        return self.iteration_power_w(
+            new_tokens=round(sequences),
+            sequences=round(sequences),
+            context_tokens=int(sequences * context_tokens),
+        )
+
+    def streamed_weights_bytes(self, new_tokens: int) -> float:
+        """Return bytes of weights that one GPU reads in an iteration: all but idle experts. [B]"""
+        architecture = self.architecture
+        if not architecture.experts:
+            return self.weights_bytes
+        routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
+        chance = architecture.experts_per_token / architecture.experts
+        idle = (1.0 - chance) ** new_tokens
+        return self.weights_bytes * (1.0 - idle * routed / architecture.parameters)
+
+    def iteration_power_w(
+        self, *, new_tokens: int, sequences: int, context_tokens: int, prefill_pairs: int = 0
+    ) -> float:
+        """Return mean watts of one GPU over one iteration; arguments as ``iteration_ps``. [W]
+
+        A floor for being at work at all, and parts that grow with the memory bandwidth and
+        with the arithmetic in use.
+        """
+        share = self.power_share
+        table_tokens = min(new_tokens, self.iteration.most_tokens)
+        elapsed_s = (
+            self.iteration.iteration_ps(table_tokens, sequences, context_tokens, prefill_pairs) / PS_PER_S
+        )
+        streamed = self.streamed_weights_bytes(new_tokens) + self.kv_bytes_per_token * context_tokens
         bandwidth = streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s
-        flop = 2.0 * self.architecture.matmul_parameters * sequences / self.tensor_parallel
+        flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.tensor_parallel
         arithmetic = flop / elapsed_s / peak_flop_per_s(self.gpu, self.precision)
-        share = power_coefficients(self.gpu.generation)
-        drawn = share.decode_base + share.decode_memory * bandwidth + share.decode_compute * arithmetic
+        drawn = (
+            share.decode_base + share.decode_memory * bandwidth + share.decode_compute * math.sqrt(arithmetic)
+        )
         span_w = self.power.tdp_w - self.power.loaded_idle_w
         full = self.power.loaded_idle_w + min(1.0, drawn) * span_w
         return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
@@ -192,7 +230,9 @@ def serving_profile(
     clock_fraction: float = 1.0,
     cpu_overhead_s: float = 2e-3,
     cpu_overhead_per_sequence_s: float = 0.0,
+    overlaps_cpu: bool = True,
     most_tokens: int = 8192,
+    coefficients: ServingCoefficients | None = None,
 ) -> ServingProfile:
     """Return time and watts of one replica.
 
@@ -205,24 +245,30 @@ def serving_profile(
     clock_fraction
         GPU clock as a fraction of its highest.
     cpu_overhead_s, cpu_overhead_per_sequence_s
-        Host time of an iteration that no GPU work hides. [s]
+        Host time of an iteration, and of each sequence in it. [s]
+    overlaps_cpu
+        The host's time hides behind the GPU's, so that the longer counts; else both do. What
+        an overlapping host still costs for each sequence is in the coefficients.
     most_tokens
         Widest iteration to tabulate: the engine's token budget. [tokens]
+    coefficients
+        Efficiencies to use instead of the generation's; for calibration.
     """
     if tensor_parallel < 1 or architecture.heads % tensor_parallel:
         raise LayoutError(
             f"{architecture.name}: tensor_parallel {tensor_parallel} does not divide "
             f"{architecture.heads} heads"
         )
+    share = coefficients or serving_coefficients(gpu.generation)
     table = _tokens_s(
         architecture,
         gpu,
+        share,
         tensor_parallel=tensor_parallel,
         precision=precision,
         clock_fraction=clock_fraction,
         most_tokens=most_tokens,
     )
-    share = serving_coefficients(gpu.generation)
     bandwidth = gpu.memory_bandwidth_bytes_per_s
     stretch = CLOCK_CURVE.compute_stretch(clock_fraction)
     memory_stretch = CLOCK_CURVE.memory_stretch(clock_fraction)
@@ -231,9 +277,15 @@ def serving_profile(
     widths = architecture.query_width + architecture.value_width
     pair_flop = 2.0 * architecture.layers * widths / tensor_parallel
     pair_s = pair_flop / (share.attention_efficiency * peak_16_bit_flop_per_s(gpu)) * stretch
+    if overlaps_cpu:
+        table = np.maximum(table, cpu_overhead_s)
+        sequence_s = max(share.sequence_s, cpu_overhead_per_sequence_s)
+    else:
+        table += cpu_overhead_s
+        sequence_s = share.sequence_s + cpu_overhead_per_sequence_s
     iteration = IterationTime(
-        tokens_ps=np.rint((table + cpu_overhead_s) * PS_PER_S).astype(np.int64),
-        sequence_ps=round((share.sequence_s + cpu_overhead_per_sequence_s) * PS_PER_S),
+        tokens_ps=np.rint(table * PS_PER_S).astype(np.int64),
+        sequence_ps=round(sequence_s * PS_PER_S),
         context_ps=max(1, round(context_s * PS_PER_S)),
         pair_ps_1024=max(1, round(pair_s * PS_PER_S * (1 << PAIR_SHIFT))),
     )
@@ -249,14 +301,17 @@ def serving_profile(
         weights_bytes=weight_bytes(architecture, precision) / tensor_parallel,
         kv_bytes_per_token=per_context,
         power=gpu_power(gpu),
+        power_share=power_coefficients(gpu.generation),
         cpu_overhead_s=cpu_overhead_s,
         cpu_overhead_per_sequence_s=cpu_overhead_per_sequence_s,
+        overlaps_cpu=overlaps_cpu,
     )
 
 
 def _tokens_s(
     architecture: Architecture,
     gpu: GpuSpec,
+    share: ServingCoefficients,
     *,
     tensor_parallel: int,
     precision: str,
@@ -264,30 +319,36 @@ def _tokens_s(
     most_tokens: int,
 ) -> NDArray[np.float64]:
     """Return seconds of an iteration by new tokens, without host, context and prompt pairs."""
-    share = serving_coefficients(gpu.generation)
     tokens = np.arange(most_tokens + 1, dtype=np.float64)
     size = PRECISION_BYTES[precision]
-    experts = architecture.moe_layers * architecture.experts * architecture.expert_parameters
-    resident = (architecture.layer_parameters - experts) * size
+    compute_stretch = CLOCK_CURVE.compute_stretch(clock_fraction)
+    memory_stretch = CLOCK_CURVE.memory_stretch(clock_fraction)
+    bytes_per_s = share.weight_efficiency * gpu.memory_bandwidth_bytes_per_s * tensor_parallel
+    flop_per_s = share.gemm_efficiency * peak_flop_per_s(gpu, precision) * tensor_parallel
+    routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
+    resident = (architecture.layer_parameters - routed) * size
     resident += architecture.embedding_parameters * max(2.0, size)
-    touched = np.zeros_like(tokens)
+    visited = architecture.moe_layers * architecture.experts_per_token * architecture.expert_parameters
+    streamed_s = np.full_like(tokens, resident / bytes_per_s * memory_stretch)
+    arithmetic_s = 2.0 * (architecture.matmul_parameters - visited) * tokens / flop_per_s
+    total = _corner(streamed_s, arithmetic_s * compute_stretch)
+    fixed_s = architecture.layers * share.layer_s
     if architecture.experts:
         chance = architecture.experts_per_token / architecture.experts
-        touched = experts * size * (1.0 - (1.0 - chance) ** tokens)
-    streamed_s = (resident + touched) / tensor_parallel
-    streamed_s /= share.weight_efficiency * gpu.memory_bandwidth_bytes_per_s
-    streamed_s *= CLOCK_CURVE.memory_stretch(clock_fraction)
-    peak = peak_flop_per_s(gpu, precision)
-    arithmetic_s = 2.0 * architecture.matmul_parameters * tokens / tensor_parallel
-    arithmetic_s /= share.gemm_efficiency * peak
-    arithmetic_s *= CLOCK_CURVE.compute_stretch(clock_fraction)
-    # Neither hides the other fully where they are alike: a fourth-power corner.
-    roofline_s = (streamed_s**4 + arithmetic_s**4) ** 0.25
-    fixed_s = architecture.layers * share.layer_s * CLOCK_CURVE.compute_stretch(clock_fraction)
-    reduce_s = np.zeros_like(tokens)
+        touched = routed * size * (1.0 - (1.0 - chance) ** tokens)
+        streamed_s = touched / (share.expert_efficiency * bytes_per_s) * memory_stretch
+        arithmetic_s = 2.0 * visited * tokens / (share.expert_efficiency * flop_per_s)
+        total += _corner(streamed_s, arithmetic_s * compute_stretch)
+        fixed_s += architecture.moe_layers * share.expert_layer_s
+    total += fixed_s * compute_stretch
     if tensor_parallel > 1:
         moved = 2.0 * (tensor_parallel - 1) / tensor_parallel * 2.0 * architecture.hidden * tokens
         wire_s = moved / (share.reduce_efficiency * gpu.scale_up_bandwidth_bytes_per_s)
-        reduce_s = 2.0 * architecture.layers * (share.reduce_s + wire_s)
-    total: NDArray[np.float64] = roofline_s + fixed_s + reduce_s
+        total += 2.0 * architecture.layers * (share.reduce_s + wire_s)
     return np.maximum.accumulate(total)
+
+
+def _corner(streamed_s: NDArray[np.float64], arithmetic_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a roofline with a round corner: where both are alike, neither hides the other."""
+    rounded: NDArray[np.float64] = (streamed_s**4 + arithmetic_s**4) ** 0.25
+    return rounded
