@@ -197,8 +197,9 @@ def _step(path: Path, epoch_s: FloatArray, lines: list[int]) -> float:
     uneven = np.flatnonzero(steps != step_s)
     if uneven.size:
         first = int(uneven[0])
+        gaps = "1 gap" if uneven.size == 1 else f"{uneven.size} gaps"
         raise TraceError(
-            f"{path}:{lines[first + 1]}: {uneven.size} gap{'s' if uneven.size > 1 else ''} in steps of {step_s:g} s; the first is after "
+            f"{path}:{lines[first + 1]}: {gaps} in steps of {step_s:g} s; the first is after "
             f"{_said(epoch_s[first])}, the next row is {_said(epoch_s[first + 1])}"
         )
     return step_s
