@@ -15,8 +15,9 @@ from simulator.foundation.calendar import Calendar
 from simulator.foundation.documents import read_document, read_path
 from simulator.foundation.errors import CatalogError, Problem, ScenarioError, UnitError
 from simulator.scenario import shipped
-from simulator.scenario.checks import Mistake, mistakes
+from simulator.scenario.checks import mistakes
 from simulator.scenario.merging import COMMAND_LINE, merged, overridden
+from simulator.scenario.mistake import Mistake
 from simulator.scenario.resolved import given_routes
 from simulator.scenario.said import Route, Said, SaidList, SaidMap, node_of_said, problem_at, said_of
 from simulator.scenario.tree import Scenario
@@ -129,7 +130,7 @@ def finish(
         lines = error.errors(include_url=False)
         found = [_problem(root, line) for line in lines]
         problems += [problem for problem in found if problem.key not in empty]
-        problems += _further(root, [line["loc"] for line in lines], context)
+        problems += _further(root, [line["loc"] for line in lines], context, catalog)
         raise ScenarioError(_in_order(problems)) from None
     problems += [_placed(root, wrong) for wrong in mistakes(scenario, catalog)]
     if problems:
@@ -208,7 +209,7 @@ def _placed(root: Any, wrong: Mistake) -> Problem:
     return problem_at(root, wrong.path, wrong.message, wrong.hint)
 
 
-def _further(root: SaidMap, broken: list[Route], context: Reading) -> list[Problem]:
+def _further(root: SaidMap, broken: list[Route], context: Reading, catalog: Catalog) -> list[Problem]:
     """Return what else is wrong, as far as it can be seen without the keys that cannot be read.
 
     The broken keys are left out and the rest is read again; if it still stands, names and sums
@@ -223,7 +224,7 @@ def _further(root: SaidMap, broken: list[Route], context: Reading) -> list[Probl
         return []
     return [
         _placed(root, wrong)
-        for wrong in mistakes(scenario, context.catalog, physics=False)
+        for wrong in mistakes(scenario, catalog, physics=False)
         if not any(_touches(wrong.path, path) for path in broken)
     ]
 

@@ -59,6 +59,10 @@ class Fabric(Branch):
     )
     oversubscription: Oversubscription = Field(default=1.0, description='Offered to carried, "1:1" or "1:7".')
     nodes_per_leaf: Count = Field(default=4, description="Nodes below one leaf switch.")
+    leaves_per_pod: Whole = Field(
+        default=0,
+        description="Leaves below one pod switch, which then is where links are shared; 0: one pod.",
+    )
 
 
 class Weather(Branch):

@@ -52,7 +52,7 @@ class Parallelism(Branch):
     micro_batch: Count = Field(default=1, description="Sequences in one micro-batch.")
     sequence_parallel: Truth = Field(default=True, description="Shard activations over tensor ranks.")
     recompute: Annotated[Literal["none", "selective", "full"], OneOf()] = Field(
-        default="selective", description="Activations computed again in the backward pass."
+        default="none", description="Activations computed again in the backward pass."
     )
     zero_stage: ZeroStage = Field(default=1, description="Optimizer sharding, 0 to 3.")
 
@@ -141,6 +141,7 @@ class SwfLog(Branch):
     kind: Literal["swf"] = "swf"
     name: Name = Field(default="log", description="Name of the log.")
     path: FilePath = Field(description="The log, plain or gzipped.")
+    first_jobs: Count | None = Field(default=None, description="Read only as many jobs.")
     queue: Name | None = Field(default=None, description="Queue that the jobs are submitted to.")
     tenant: Name | None = Field(
         default=None, description="Who pays for all jobs; the log's name if not given."
@@ -155,6 +156,7 @@ class HeliosLog(Branch):
     kind: Literal["helios"] = "helios"
     name: Name = Field(default="log", description="Name of the log.")
     path: FilePath = Field(description="The log, plain or gzipped.")
+    first_jobs: Count | None = Field(default=None, description="Read only as many jobs.")
     virtual_clusters: tuple[Words, ...] = Field(default=(), description="Only these; all if not given.")
     first_day: Words | None = Field(
         default=None, alias="from", description="Only jobs submitted from this date of the log's clock on."

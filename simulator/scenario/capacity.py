@@ -1,0 +1,242 @@
+"""Whether the work fits: GPUs in the queue's pools, ranks in a scale-up domain, bytes in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from simulator.catalog.entries import GpuSpec, NodeSpec
+from simulator.catalog.shelf import Catalog
+from simulator.foundation.errors import LayoutError
+from simulator.foundation.units import render
+from simulator.llm.architecture import Architecture
+from simulator.llm.layout import Layout
+from simulator.llm.memory import OPTIMIZER_BYTES, WEIGHT_BYTES, check_training_memory, kv_blocks
+from simulator.scenario.mistake import Mistake
+from simulator.scenario.said import Route
+from simulator.scenario.script import LeafFault
+from simulator.scenario.services import Service
+from simulator.scenario.workloads import JobList, JobStream, Training
+
+if TYPE_CHECKING:
+    from simulator.scenario.tree import Scenario
+
+_PRECISIONS: Final = ("fp32", "tf32", "fp16", "bf16", "fp8", "fp4")
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The GPUs of one type of one pool that a queue may use."""
+
+    node: NodeSpec
+    gpu: GpuSpec
+    gpus: int
+
+
+def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
+    """Return work that could never start where it is sent."""
+    yield from _leaves(scenario, catalog)
+    stocks = _stocks(scenario, catalog)
+    for index, workload in enumerate(scenario.workloads):
+        at: Route = ("workloads", index)
+        if isinstance(workload, Training):
+            queue = _queue(scenario, workload.queue)
+            short = list(_enough(at, queue, stocks[queue], workload.gpus, workload.gpu_type))
+            yield from short or _training(at, workload, catalog, stocks[queue])
+        elif isinstance(workload, Service):
+            yield from _service(scenario, at, workload, catalog, stocks)
+        elif isinstance(workload, JobList):
+            for number, job in enumerate(workload.jobs):
+                queue = _queue(scenario, job.queue or workload.queue)
+                yield from _enough((*at, "jobs", number), queue, stocks[queue], job.gpus, job.gpu_type)
+        elif isinstance(workload, JobStream):
+            queue = _queue(scenario, workload.queue)
+            largest = max(job_class.gpus for job_class in catalog.mix(workload.mix).classes)
+            if largest > max(stock.gpus for stock in stocks[queue]):
+                said = f"has jobs of {largest} GPUs; the largest pool of queue {queue!r} holds fewer"
+                yield Mistake((*at, "mix"), f"{workload.mix!r} {said}")
+
+
+def _leaves(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
+    """Return faults of leaf switches that are not there."""
+    for index, event in enumerate(scenario.script):
+        if isinstance(event, LeafFault):
+            name, _, number = event.leaf.rpartition(".")
+            site = scenario.site(name)
+            leaves = -(-sum(pool.nodes for pool in site.pools) // site.fabric.nodes_per_leaf)
+            if site.fabric.type == "rail-optimised":
+                leaves *= max(catalog.node(pool.node).gpus_per_node for pool in site.pools)
+            if int(number) >= leaves:
+                path: Route = ("script", index, "leaf")
+                yield Mistake(path, f"{event.leaf!r}: the site has leaves 0 to {leaves - 1}")
+
+
+def _stocks(scenario: Scenario, catalog: Catalog) -> dict[str, list[Stock]]:
+    """Return what each queue can start jobs on."""
+    pools = {f"{site.name}.{pool.name}": pool for site in scenario.sites for pool in site.pools}
+    stocks: dict[str, list[Stock]] = {}
+    for queue in scenario.queues:
+        for address in queue.pools:
+            pool = pools[address]
+            node = catalog.node(pool.node)
+            gpus = (pool.nodes - pool.hot_spares) * node.gpus_per_node
+            stocks.setdefault(queue.name, []).append(Stock(node, catalog.gpu(node.gpu), gpus))
+    return stocks
+
+
+def _queue(scenario: Scenario, name: str | None) -> str:
+    return name if name is not None else scenario.queues[0].name
+
+
+def _enough(at: Route, queue: str, stocks: list[Stock], gpus: int, gpu_type: str | None) -> Iterator[Mistake]:
+    """Return what is wrong if no pool of the queue could ever hold the job."""
+    right = [stock for stock in stocks if gpu_type in {None, stock.gpu.name}]
+    if not right:
+        known = ", ".join(dict.fromkeys(stock.gpu.name for stock in stocks))
+        yield Mistake((*at, "gpu_type"), f"no {gpu_type!r} in queue {queue!r}", f"it has: {known}")
+        return
+    largest = max(stock.gpus for stock in right)
+    if gpus > largest:
+        said = f"{gpus} GPUs asked for; the largest pool of queue {queue!r} holds {largest}"
+        yield Mistake((*at, "gpus"), said, "hot spares do not count")
+
+
+def _training(at: Route, run: Training, catalog: Catalog, stocks: list[Stock]) -> Iterator[Mistake]:
+    """Return what is wrong with a run's layout on every pool that could hold its GPUs."""
+    right = [stock for stock in stocks if run.gpus <= stock.gpus and run.gpu_type in {None, stock.gpu.name}]
+    model = catalog.model(run.model)
+    if run.context_tokens is not None and run.context_tokens > model.context_tokens:
+        yield Mistake(
+            (*at, "context"),
+            f"{run.context_tokens} tokens; {run.model} takes at most {model.context_tokens}",
+        )
+    if all(stock.gpu.flop_per_s(run.precision) is None for stock in right):
+        known = [name for name in _PRECISIONS if right[0].gpu.flop_per_s(name) is not None]
+        said = f"{right[0].gpu.name} has no {run.precision} rate in the catalog"
+        yield Mistake((*at, "precision"), said, f"it has: {', '.join(known)}")
+    if run.mfu_fraction is not None:
+        return
+    architecture = Architecture.from_spec(model)
+    context_tokens = run.context_tokens or model.context_tokens
+    troubles = [list(_layout(at, run, architecture, context_tokens, stock)) for stock in right]
+    if all(troubles):
+        yield from troubles[0]
+
+
+def _layout(
+    at: Route, run: Training, architecture: Architecture, context_tokens: int, stock: Stock
+) -> Iterator[Mistake]:
+    """Return why a layout is impossible on one kind of node."""
+    where: Route = (*at, "parallelism")
+    given = run.parallelism
+    memory_bytes = stock.gpu.memory_bytes
+    if given.mode == "auto":
+        # Whatever the layout, weights and optimiser states lie somewhere on the run's GPUs.
+        least_bytes = architecture.parameters * (WEIGHT_BYTES + OPTIMIZER_BYTES)
+        if least_bytes > run.gpus * memory_bytes:
+            yield Mistake(
+                (*at, "gpus"),
+                f"{run.model} does not fit: its training state of {render(least_bytes, 'bytes')} is "
+                f"more than the {render(run.gpus * memory_bytes, 'bytes')} of {run.gpus} GPUs",
+            )
+        return
+    tensor = given.tensor_parallel or 1
+    domain = stock.node.scale_up_domain_gpus
+    if tensor > domain:
+        said = (
+            f"{tensor} tensor-parallel ranks, but the scale-up domain of {stock.node.name} has {domain} GPUs"
+        )
+        yield Mistake((*where, "tp"), said)
+        return
+    stages = given.pipeline_parallel or 1
+    if stages * given.interleave > architecture.layers:
+        said = f"{stages} stages x {given.interleave} chunks for {architecture.layers} layers"
+        yield Mistake((*where, "pp"), said)
+        return
+    copy = tensor * stages * (given.context_parallel or 1)
+    replicas = given.data_parallel or run.gpus // copy
+    if copy * replicas != run.gpus:
+        replicas = max(replicas, 1)
+        said = f"the degrees make {copy} x {replicas} = {copy * replicas} ranks, gpus is {run.gpus}"
+        yield Mistake(where, said, f"gpus must be dp times {copy}")
+        return
+    try:
+        layout = Layout(
+            tensor_parallel=tensor,
+            pipeline_parallel=stages,
+            data_parallel=replicas,
+            context_parallel=given.context_parallel or 1,
+            expert_parallel=given.expert_parallel or 1,
+            interleave=given.interleave,
+            micro_batch=given.micro_batch,
+            global_batch=run.global_batch or replicas * given.micro_batch,
+            context_tokens=context_tokens,
+            sequence_parallel=given.sequence_parallel,
+            recompute=given.recompute,
+            zero_stage=given.zero_stage,
+            precision=run.precision,
+        )
+        check_training_memory(architecture, layout, memory_bytes)
+    except LayoutError as error:
+        yield Mistake(where, str(error))
+
+
+def _service(
+    scenario: Scenario,
+    at: Route,
+    service: Service,
+    catalog: Catalog,
+    stocks: dict[str, list[Stock]],
+) -> Iterator[Mistake]:
+    """Return what is wrong with one replica, or with as many as are asked for."""
+    if service.sites and service.queue is None:
+        pools = [
+            stock
+            for queue in scenario.queues
+            if any(pool.split(".")[0] in service.sites for pool in queue.pools)
+            for stock in stocks[queue.name]
+        ]
+    else:
+        pools = stocks[_queue(scenario, service.queue)]
+    ranks, most = service.tensor_parallel, service.replicas.highest
+    domain = max(stock.node.scale_up_domain_gpus for stock in pools)
+    if ranks > domain:
+        said = f"{ranks} tensor-parallel ranks, but the largest scale-up domain has {domain} GPUs"
+        yield Mistake((*at, "tensor_parallel"), said)
+        return
+    room = sum(stock.gpus // ranks for stock in pools)
+    if most > room:
+        said = f"{most} replicas of {ranks} GPUs; the pools have room for {room}"
+        yield Mistake((*at, "replicas"), said)
+        return
+    architecture = Architecture.from_spec(catalog.model(service.model))
+    engine = catalog.engine(service.engine.preset)
+    refusals = []
+    for stock in pools:
+        if stock.gpu.flop_per_s(service.engine.precision) is None:
+            known = [name for name in _PRECISIONS if stock.gpu.flop_per_s(name) is not None]
+            refusals.append(
+                Mistake(
+                    (*at, "engine", "precision"),
+                    f"{stock.gpu.name} has no {service.engine.precision} rate in the catalog",
+                    f"it has: {', '.join(known)}",
+                )
+            )
+            continue
+        try:
+            kv_blocks(
+                architecture,
+                gpu_memory_bytes=stock.gpu.memory_bytes,
+                tensor_parallel=ranks,
+                precision=service.engine.precision,
+                kv_precision=service.engine.kv_precision or service.engine.precision,
+                block_tokens=engine.block_tokens,
+                memory_fraction=engine.memory_fraction,
+                token_budget=service.engine.token_budget or engine.token_budget,
+            )
+        except LayoutError as error:
+            refusals.append(Mistake((*at, "tensor_parallel"), str(error)))
+        else:
+            return
+    yield from refusals[:1]
