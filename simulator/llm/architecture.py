@@ -69,6 +69,8 @@ class Architecture:
                 raise CatalogError(
                     f"model {self.name}: {field} is {getattr(self, field)}; expected at least 1"
                 )
+        if not self.ffn and not self.experts:
+            raise CatalogError(f"model {self.name}: ffn is 0 and there are no experts")
         if self.heads % self.kv_heads:
             raise CatalogError(
                 f"model {self.name}: heads {self.heads} is not a multiple of kv_heads {self.kv_heads}"

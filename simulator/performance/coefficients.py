@@ -114,13 +114,14 @@ class ServingCoefficients:
 
 @dataclass(frozen=True, slots=True)
 class PowerCoefficients:
-    """How much of a GPU's power range each kind of work draws.
+    """How much of its thermal design power a GPU draws at each kind of work, at full clock.
 
-    Each is a fraction of the way from ``loaded_idle_w`` to ``tdp_w``. Decoding draws
+    Decoding draws
     ``decode_base + decode_memory x (bandwidth in use) + decode_compute x sqrt(peak in use)``.
+    ``loaded_idle`` is used only where the catalog leaves the figure blank.
     """
 
-    loaded_idle_fraction: float
+    loaded_idle: float
     compute: float
     memory: float
     communication: float
@@ -273,50 +274,63 @@ _SERVING: Final = {
 #: node studies), waiting in a collective near 0.4 of it (POLCA's dips between iterations).
 _POWER: Final = {
     "volta": PowerCoefficients(
-        loaded_idle_fraction=0.22,
-        compute=0.85,
-        memory=0.6,
-        communication=0.3,
-        prefill=0.95,
-        decode_base=0.38,
-        decode_memory=0.17,
-        decode_compute=0.73,
+        loaded_idle=0.22,
+        compute=0.92,
+        memory=0.7,
+        communication=0.42,
+        prefill=0.96,
+        decode_base=0.49,
+        decode_memory=0.14,
+        decode_compute=0.6,
         fitted_on="decode and prefill: Hopper's; training: estimate",
     ),
     "ampere": PowerCoefficients(
-        loaded_idle_fraction=0.2,
-        compute=0.9,
-        memory=0.65,
-        communication=0.3,
-        prefill=0.95,
-        decode_base=0.38,
-        decode_memory=0.17,
-        decode_compute=0.73,
+        loaded_idle=0.2,
+        compute=0.92,
+        memory=0.7,
+        communication=0.42,
+        prefill=0.96,
+        decode_base=0.49,
+        decode_memory=0.14,
+        decode_compute=0.6,
         fitted_on="decode and prefill: Hopper's; training: estimate",
     ),
     "hopper": PowerCoefficients(
-        loaded_idle_fraction=0.18,
-        compute=0.9,
-        memory=0.65,
-        communication=0.3,
-        prefill=0.95,
-        decode_base=0.38,
-        decode_memory=0.17,
-        decode_compute=0.73,
+        loaded_idle=0.18,
+        compute=0.92,
+        memory=0.7,
+        communication=0.42,
+        prefill=0.96,
+        decode_base=0.49,
+        decode_memory=0.14,
+        decode_compute=0.6,
         fitted_on="decode: ML.ENERGY v3 text rows, H100; training: estimate",
     ),
     "blackwell": PowerCoefficients(
-        loaded_idle_fraction=0.18,
-        compute=0.9,
-        memory=0.65,
-        communication=0.3,
-        prefill=0.95,
-        decode_base=0.15,
-        decode_memory=0.73,
-        decode_compute=0.85,
+        loaded_idle=0.18,
+        compute=0.92,
+        memory=0.7,
+        communication=0.42,
+        prefill=0.96,
+        decode_base=0.3,
+        decode_memory=0.6,
+        decode_compute=0.7,
         fitted_on="decode: ML.ENERGY v3 text rows, B200; training: estimate",
     ),
 }
+
+
+_UNMEASURED_POWER: Final = PowerCoefficients(
+    loaded_idle=0.20,
+    compute=0.92,
+    memory=0.70,
+    communication=0.42,
+    prefill=0.95,
+    decode_base=0.45,
+    decode_memory=0.25,
+    decode_compute=0.60,
+    fitted_on="nothing: between Hopper's and Blackwell's",
+)
 
 
 def training_coefficients(generation: str) -> TrainingCoefficients:
@@ -330,8 +344,15 @@ def serving_coefficients(generation: str) -> ServingCoefficients:
 
 
 def power_coefficients(generation: str) -> PowerCoefficients:
-    """Return how a GPU generation draws power; CatalogError if unknown."""
-    return _POWER[_key(generation)]
+    """Return how a GPU generation draws power; a middling set for one that nobody measured.
+
+    Unlike time, watts between idle and design power can be guessed for any part, and jobs of
+    which only a run time is known need nothing else.
+    """
+    try:
+        return _POWER[_key(generation)]
+    except CatalogError:
+        return _UNMEASURED_POWER
 
 
 def _key(generation: str) -> str:

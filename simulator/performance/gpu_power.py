@@ -18,13 +18,12 @@ def gpu_power(gpu: GpuSpec) -> GpuPower:
     idle_w = 0.10 * tdp_w if gpu.idle_w is None else gpu.idle_w
     loaded_w = gpu.loaded_idle_w
     if loaded_w is None:
-        loaded_w = max(idle_w, share.loaded_idle_fraction * tdp_w)
-    span_w = tdp_w - loaded_w
+        loaded_w = max(idle_w, share.loaded_idle * tdp_w)
     return GpuPower(
         idle_w=idle_w,
         loaded_idle_w=loaded_w,
-        compute_w=loaded_w + share.compute * span_w,
-        memory_w=loaded_w + share.memory * span_w,
-        communication_w=loaded_w + share.communication * span_w,
+        compute_w=share.compute * tdp_w,
+        memory_w=share.memory * tdp_w,
+        communication_w=max(loaded_w, share.communication * tdp_w),
         tdp_w=tdp_w,
     )

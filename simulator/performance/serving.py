@@ -162,9 +162,7 @@ class ServingProfile:
     @property
     def prefill_power_w(self) -> float:
         """Return watts of one GPU while it works on prompts. [W]"""
-        full = self.power.loaded_idle_w + self.power_share.prefill * (
-            self.power.tdp_w - self.power.loaded_idle_w
-        )
+        full = self.power_share.prefill * self.power.tdp_w
         return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
 
     def decode_power_w(self, sequences: float, context_tokens: float = 1024.0) -> float:
@@ -215,8 +213,7 @@ class ServingProfile:
         drawn = (
             share.decode_base + share.decode_memory * bandwidth + share.decode_compute * math.sqrt(arithmetic)
         )
-        span_w = self.power.tdp_w - self.power.loaded_idle_w
-        full = self.power.loaded_idle_w + min(1.0, drawn) * span_w
+        full = max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w)
         return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, overload
 
@@ -35,11 +35,14 @@ class ReferenceProfile:
         Part of them that no clock removes. [W]
     compute_share
         Share of the time that stretches with the clock, 0 to 1.
+    unit_per_step
+        Reference seconds done in a second at full clock: 1 on all the GPUs asked for.
     """
 
     load_w: float
     floor_w: float = 0.0
     compute_share: float = COMPUTE_SHARE
+    unit_per_step: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse watts and shares that cannot be."""
@@ -54,10 +57,9 @@ class ReferenceProfile:
             load_w = power.loaded_idle_w + LOAD_SHARE * (power.compute_w - power.loaded_idle_w)
         return cls(load_w=load_w, floor_w=min(power.floor_w, load_w))
 
-    @property
-    def unit_per_step(self) -> float:
-        """Return the reference seconds of a step: one."""
-        return 1.0
+    def scaled(self, share: float) -> ReferenceProfile:
+        """Return the profile of an elastic job on ``share`` of its GPUs: that much slower."""
+        return replace(self, unit_per_step=share)
 
     @property
     def breakdown(self) -> Mapping[str, float]:

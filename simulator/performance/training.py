@@ -237,12 +237,14 @@ def _layer_times(
     architecture: Architecture, layout: Layout, gpu: GpuSpec, share: TrainingCoefficients
 ) -> tuple[LayerTime, LayerTime | None, float]:
     """Return (dense layer, layer of experts, head) forward times."""
-    dense = layer_time(architecture, layout, gpu, share, with_experts=False)
     experts = None
     if architecture.experts:
         experts = layer_time(architecture, layout, gpu, share, with_experts=True)
-        if not architecture.ffn:
-            dense = experts
+    if architecture.ffn:
+        dense = layer_time(architecture, layout, gpu, share, with_experts=False)
+    else:
+        assert experts is not None  # a model without feed-forward width has experts
+        dense = experts
     return dense, experts, head_time_s(architecture, layout, gpu, share)
 
 

@@ -1,0 +1,79 @@
+"""A training job whose step time or watts somebody gave: published figures, replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import overload
+
+import numpy as np
+
+from simulator.catalog.entries import GpuSpec
+from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.performance.gpu_power import gpu_power
+from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class GivenProfile:
+    """Step time and watts as given; only the clock moves them.
+
+    Parameters
+    ----------
+    unit_per_step
+        Work of a step. [tokens]
+    given_step_s
+        Its time at full clock. [s]
+    load_w, floor_w
+        Watts of one GPU at full clock, and the part that no clock removes. [W]
+    """
+
+    unit_per_step: float
+    given_step_s: float
+    load_w: float
+    floor_w: float = 0.0
+
+    @classmethod
+    def on(
+        cls, gpu: GpuSpec, unit_per_step: float, step_s: float, *, load_w: float | None = None
+    ) -> GivenProfile:
+        """Return the profile on ``gpu``; without ``load_w`` it draws what dense training does."""
+        power = gpu_power(gpu)
+        watts = power.compute_w if load_w is None else load_w
+        return cls(unit_per_step, step_s, watts, min(power.floor_w, watts))
+
+    @property
+    def breakdown(self) -> Mapping[str, float]:
+        """Return the step, all of it counted as compute: nothing more is known. [s]"""
+        return MappingProxyType(
+            {key: self.given_step_s if key == "compute_s" else 0.0 for key in BREAKDOWN_KEYS}
+        )
+
+    @property
+    def phase_power(self) -> Mapping[str, float]:
+        """Return the watts of the only phase. [W]"""
+        return MappingProxyType({"compute": self.load_w})
+
+    @property
+    def flow_bytes_per_step(self) -> float:
+        """Return the bytes offered to the fabric: unknown, so none. [B]"""
+        return 0.0
+
+    @overload
+    def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
+
+    @overload
+    def at(
+        self, clock_fraction: FloatArray, link_share: FloatArray | float
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    def at(
+        self, clock_fraction: float | FloatArray, link_share: float | FloatArray
+    ) -> tuple[float, float] | tuple[FloatArray, FloatArray]:
+        """Return (step_s, power_w); ``link_share`` has no part in it."""
+        if isinstance(clock_fraction, np.ndarray):
+            pairs = [self.at(float(clock), 1.0) for clock in clock_fraction]
+            return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+        step_s = self.given_step_s * CLOCK_CURVE.compute_stretch(clock_fraction)
+        return step_s, CLOCK_CURVE.power_w(self.load_w, self.floor_w, clock_fraction)
