@@ -314,7 +314,7 @@ def price_lines(grid: Grid, data: Path) -> list[str]:
     mean = yearly[-1]
     print(f"  price {mean:.1f} USD/MWh (years {', '.join(f'{y:.0f}' for y in yearly)}), "
           f"shape {shape.min():.2f} to {shape.max():.2f}")  # fmt: skip
-    low_high = {"low": f"{min(yearly):.0f} USD/MWh", "high": f"{max(yearly):.0f} USD/MWh"}
+    low_high = {"low": f"{min(yearly):.1f} USD/MWh", "high": f"{max(yearly):.1f} USD/MWh"}
     facts = {"source": "sustain-cluster-zones", "basis": "measured"}
     return [
         sheet.value_line(2, "price_mean", f"{mean:.1f} USD/MWh", **facts, **low_high,
