@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,18 @@ def map_line(indent: int, key: str, values: Mapping[str, float], digits: int = 4
     return f"{' ' * indent}{key}: {{{inside}}}"
 
 
-def write(path: Path, header: Iterable[str], lines: Iterable[str]) -> None:
-    """Write a catalog file with its header as comments."""
-    text = "\n".join([*(f"# {line}".rstrip() for line in header), *lines]) + "\n"
-    path.write_text(text, encoding="utf-8", newline="\n")
-    print(f"wrote {path.name}: {len(text)} bytes")
+def file_text(header: Iterable[str], lines: Iterable[str]) -> str:
+    """Return a catalog file with its header as comments."""
+    return "\n".join([*(f"# {line}".rstrip() for line in header), *lines]) + "\n"
+
+
+def run(name: str, purpose: str, text: Callable[[Path], str]) -> None:
+    """Fit, print, and write the file when asked: the command line of every script here."""
+    parser = argparse.ArgumentParser(description=purpose)
+    parser.add_argument("--data", help="folder of measured data")
+    parser.add_argument("--write", action="store_true", help=f"rewrite {name}")
+    options = parser.parse_args()
+    written = text(data_folder(options.data))
+    if options.write:
+        (CATALOG / name).write_text(written, encoding="utf-8", newline="\n")
+        print(f"wrote {name}: {len(written)} bytes")

@@ -12,7 +12,6 @@ its days follow each other with a correlation of 0.97 and never pass 28.5 C, so 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 from dataclasses import dataclass
@@ -213,25 +212,19 @@ def place_lines(place: Place, data: Path) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Fit every place, print, and write the file when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of measured data")
-    parser.add_argument("--write", action="store_true", help="rewrite climates.yaml")
-    options = parser.parse_args()
-    data = sheet.data_folder(options.data)
+def text(data: Path) -> str:
+    """Return ``climates.yaml``, and print what was fitted."""
     lines: list[str] = []
     for place in PLACES:
         lines += ["", *place_lines(place, data)]
-    if options.write:
-        header = (
-            "Climates: monthly normals (January first) from which a synthetic year of weather is made.",
-            "Written by analysis/calibration/climates.py; change it there.",
-            "Degrees C for mean and design_maximum, kelvin for the rest. Adequate for PUE and water;",
-            "heat waves are rarer than in a real year: give `weather: FILE.epw` for those.",
-        )
-        sheet.write(sheet.CATALOG / "climates.yaml", header, lines)
+    header = (
+        "Climates: monthly normals (January first) from which a synthetic year of weather is made.",
+        "Written by analysis/calibration/climates.py; change it there.",
+        "Degrees C for mean and design_maximum, kelvin for the rest. Adequate for PUE and water;",
+        "heat waves are rarer than in a real year: give `weather: FILE.epw` for those.",
+    )
+    return sheet.file_text(header, lines)
 
 
 if __name__ == "__main__":
-    main()
+    sheet.run("climates.yaml", __doc__.splitlines()[0], text)

@@ -20,7 +20,6 @@ What each source needs before it can be averaged
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -382,25 +381,19 @@ def grid_lines(grid: Grid, data: Path, all_tables: Mapping[str, dict[str, Table]
     return lines
 
 
-def main() -> None:
-    """Fit every grid, print, and write the file when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of measured data")
-    parser.add_argument("--write", action="store_true", help="rewrite grids.yaml")
-    options = parser.parse_args()
-    data = sheet.data_folder(options.data)
+def text(data: Path) -> str:
+    """Return ``grids.yaml``, and print what was fitted."""
     tables = {grid.name: fuel_tables(grid, data) for grid in GRIDS}
     lines: list[str] = []
     for grid in GRIDS:
         lines += ["", *grid_lines(grid, data, tables)]
-    if options.write:
-        header = (
-            "Grids: annual mix, and how fuels and prices move by month (rows, January first) and UTC hour.",
-            "Written by analysis/calibration/grid_shapes.py; change it there.",
-            "Multipliers have mean 1 over a year's hours; a fuel without a shape is taken as flat.",
-        )
-        sheet.write(sheet.CATALOG / "grids.yaml", header, lines)
+    header = (
+        "Grids: annual mix, and how fuels and prices move by month (rows, January first) and UTC hour.",
+        "Written by analysis/calibration/grid_shapes.py; change it there.",
+        "Multipliers have mean 1 over a year's hours; a fuel without a shape is taken as flat.",
+    )
+    return sheet.file_text(header, lines)
 
 
 if __name__ == "__main__":
-    main()
+    sheet.run("grids.yaml", __doc__.splitlines()[0], text)

@@ -10,22 +10,21 @@ a generator has the right mean and the wrong cluster. What a cluster's log says 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, fsolve
-from scipy.stats import norm
 
 from analysis.calibration import catalog_file as sheet
+from analysis.calibration.roots import bisected, newton
 
 Array = NDArray[np.float64]
-_RANKS = norm.ppf((np.arange(4_000) + 0.5) / 4_000)
+_RANKS = np.array([NormalDist().inv_cdf((i + 0.5) / 4_000) for i in range(4_000)])
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,15 @@ class Mix:
 
     def overall_median_s(self) -> float:
         """Return the median over jobs. [s]"""
-        logs = np.log(self.medians_s())
-        below = lambda x: float(self.share @ norm.cdf((x - logs) / self.sigma)) - 0.5  # noqa: E731
-        return math.exp(brentq(below, logs.min() - 20, logs.max() + 20))
+        logs = np.log(self.medians_s()).tolist()
+        shares = self.share.tolist()
+
+        def below_half(x: float) -> float:
+            return (
+                sum(s * NormalDist(log, self.sigma).cdf(x) for s, log in zip(shares, logs, strict=True)) - 0.5
+            )
+
+        return math.exp(bisected(below_half, min(logs) - 20.0, max(logs) + 20.0))
 
 
 def size_shares(mean_gpus: float, single_share: float, largest: int) -> tuple[Array, Array]:
@@ -93,7 +98,7 @@ def size_shares(mean_gpus: float, single_share: float, largest: int) -> tuple[Ar
         weights = ratio ** (powers - 1)
         return np.asarray((1.0 - single_share) * weights / weights.sum())
 
-    ratio = brentq(lambda r: single_share + float(row(r) @ gpus) - mean_gpus, 1e-6, 2.0)
+    ratio = bisected(lambda r: single_share + float(row(r) @ gpus) - mean_gpus, 1e-6, 2.0)
     return np.concatenate([[1.0], gpus]), np.concatenate([[single_share], row(ratio)])
 
 
@@ -111,10 +116,7 @@ def fit(cluster: Cluster, row: dict[str, str]) -> Mix:
         m = mix(x)
         return np.log([m.overall_median_s(), m.mean_run_s(), m.gpu_s()]) - target
 
-    found, _, done, message = fsolve(miss, [target[0], 0.2, math.log(2.4)], full_output=True, xtol=1e-8)
-    if done != 1:
-        raise SystemExit(f"{cluster.name}: {message}")
-    return mix(found)
+    return mix(newton(miss, np.array([target[0], 0.2, math.log(2.4)])))
 
 
 def show(cluster: Cluster, row: dict[str, str], mix: Mix) -> None:
@@ -162,19 +164,15 @@ def mix_lines(cluster: Cluster, mix: Mix) -> list[str]:
     return [
         *lines,
         f"  run_cap: {{value: {cluster.cap_s / 86400:.0f} d, basis: measured, note: the longest job}}",
-        f"  requested_over_run_median: {{value: 2, {guess}, low: 1.2, high: 5, note: no requests in the logs}}",
+        f"  requested_over_run_median: {{value: 2, {guess}, low: 1.2, high: 5, note: not logged}}",
         f"  requested_over_run_sigma: {{value: 0.7, {guess}, low: 0.3, high: 1.2, note: as above}}",
         "  arrival_shape: research",
     ]
 
 
-def main() -> None:
-    """Fit every cluster, print, and write the file when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of measured data")
-    parser.add_argument("--write", action="store_true", help="rewrite mixes.yaml")
-    options = parser.parse_args()
-    traces = sheet.data_folder(options.data) / "scheduling" / "traces"
+def text(data: Path) -> str:
+    """Return ``mixes.yaml``, and print what was fitted."""
+    traces = data / "scheduling" / "traces"
     with (traces / "acme_cluster_summary.csv").open(newline="") as stream:
         rows = {row["id"]: row for row in csv.DictReader(stream)}
     lines: list[str] = []
@@ -183,14 +181,13 @@ def main() -> None:
         show(cluster, rows[cluster.row], mix)
         lines += mix_lines(cluster, mix)
     show_slice(traces / "helios" / "venus_2vc_sept_fleetsim.csv.gz")
-    if options.write:
-        header = (
-            "Job mixes: sizes and run times of research jobs, independent of the load.",
-            "Written by analysis/calibration/job_mixes.py; change it there.",
-            "Fitted to published count, median, mean and GPU time; shares are of jobs by count.",
-        )
-        sheet.write(sheet.CATALOG / "mixes.yaml", header, lines)
+    header = (
+        "Job mixes: sizes and run times of research jobs, independent of the load.",
+        "Written by analysis/calibration/job_mixes.py; change it there.",
+        "Fitted to published count, median, mean and GPU time; shares are of jobs by count.",
+    )
+    return sheet.file_text(header, lines)
 
 
 if __name__ == "__main__":
-    main()
+    sheet.run("mixes.yaml", __doc__.splitlines()[0], text)

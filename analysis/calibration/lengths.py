@@ -9,7 +9,6 @@ those are printed side by side. The correlation is that of ranks, turned into th
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import json
@@ -17,18 +16,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.stats import norm, spearmanr
 
 from analysis.calibration import catalog_file as sheet
+from analysis.calibration.roots import bisected
 
 Array = NDArray[np.float64]
 #: Quantiles at which a lognormal is summed; fine enough for means within 0.05 %.
-_RANKS = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+_RANKS = np.array([NormalDist().inv_cdf((i + 0.5) / 20_000) for i in range(20_000)])
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Fit:
 
 def with_mean(mean: float, sigma: float, cap: int) -> Fit:
     """Return the lognormal of a given spread whose rounded and cut lengths have this mean."""
-    log_median = brentq(
+    log_median = bisected(
         lambda x: Fit(math.exp(x), sigma, cap).sample().mean() - mean, math.log(mean) - 12.0, math.log(cap)
     )
     return Fit(math.exp(log_median), sigma, cap)
@@ -54,7 +53,7 @@ def with_mean(mean: float, sigma: float, cap: int) -> Fit:
 
 def fitted(mean: float, deviation: float, cap: int) -> Fit:
     """Return the lognormal whose rounded and cut lengths have this mean and standard deviation."""
-    sigma = brentq(lambda x: with_mean(mean, x, cap).sample().std() - deviation, 0.05, 3.0)
+    sigma = bisected(lambda x: with_mean(mean, x, cap).sample().std() - deviation, 0.05, 3.0)
     return with_mean(mean, sigma, cap)
 
 
@@ -92,6 +91,15 @@ TRACES: tuple[tuple[str, str, str, str, Reader], ...] = (
 )
 
 
+def rank_correlation(first: Array, second: Array) -> float:
+    """Return Spearman's coefficient; equal values share their mean rank."""
+    ranks = []
+    for values in (first, second):
+        _, where, count = np.unique(values, return_inverse=True, return_counts=True)
+        ranks.append((np.cumsum(count) - 0.5 * (count - 1))[where])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
 def show(name: str, what: str, lengths: Array, fit: Fit) -> None:
     """Print a trace's quantiles beside the fit's."""
     ranks = [5, 25, 50, 75, 95, 99]
@@ -117,14 +125,8 @@ def entry_lines(head: list[str], prompt: Fit, output: Fit, correlation: float) -
     ]
 
 
-def main() -> None:
-    """Fit every trace, print, and write the file when asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="folder of measured data")
-    parser.add_argument("--write", action="store_true", help="rewrite lengths.yaml")
-    options = parser.parse_args()
-    data = sheet.data_folder(options.data)
-
+def text(data: Path) -> str:
+    """Return ``lengths.yaml``, and print what was fitted."""
     # A planner's case rather than a trace: short questions, long thinking.
     prompt, output = with_mean(700.0, 1.0, 32768), with_mean(1400.0, 0.9, 32768)
     note = "means 700 and 1,400 tokens; spread and correlation as judged from chat traces"
@@ -135,20 +137,19 @@ def main() -> None:
         prompts, outputs = read(data / "serving" / "traces" / file)
         prompt = fitted(prompts.mean(), prompts.std(), int(prompts.max()))
         output = fitted(outputs.mean(), outputs.std(), int(outputs.max()))
-        correlation = 2.0 * math.sin(math.pi * float(spearmanr(prompts, outputs).statistic) / 6.0)
+        correlation = 2.0 * math.sin(math.pi * rank_correlation(prompts, outputs) / 6.0)
         show(name, "prompts", prompts, prompt)
         show(name, "answers", outputs, output)
         print(f"{name}: {len(prompts)} requests, correlation of logarithms {correlation:.2f}")
         head = ["", f"{name}:", f"  title: {title}", f"  source: {source}", "  basis: calibrated"]
         lines += entry_lines(head, prompt, output, correlation)
-    if options.write:
-        header = (
-            "Prompt and answer lengths: joint lognormal, rounded up, cut at the caps.",
-            "Written by analysis/calibration/lengths.py; change it there.",
-            "Fitted to a trace's mean and deviation after rounding and cutting; its quantiles differ.",
-        )
-        sheet.write(sheet.CATALOG / "lengths.yaml", header, lines)
+    header = (
+        "Prompt and answer lengths: joint lognormal, rounded up, cut at the caps.",
+        "Written by analysis/calibration/lengths.py; change it there.",
+        "Fitted to a trace's mean and deviation after rounding and cutting; its quantiles differ.",
+    )
+    return sheet.file_text(header, lines)
 
 
 if __name__ == "__main__":
-    main()
+    sheet.run("lengths.yaml", __doc__.splitlines()[0], text)
