@@ -27,19 +27,49 @@ class Validity(Enum):
 class JobArrays(Protocol):
     """The engine's live per-job lists, indexed by the job's submission index."""
 
-    job_id: Sequence[str]
-    kind: Sequence[str]
-    tenant: Sequence[str]
-    gpus: Sequence[int]
-    submitted_s: Sequence[float]
-    requested_run_s: Sequence[float]
-    priority: Sequence[int]
-    deadline_s: Sequence[float]
-    minimum_gpus: Sequence[int]
-    held_gpus: Sequence[int]
-    """GPUs held now."""
-    remaining: Sequence[float]
-    """Work left, as of the last change of phase or rate."""
+    @property
+    def job_id(self) -> Sequence[str]:
+        """Identity as in the scenario or the log."""
+
+    @property
+    def kind(self) -> Sequence[str]:
+        """Training, trace, research or replica."""
+
+    @property
+    def tenant(self) -> Sequence[str]:
+        """Who asked."""
+
+    @property
+    def gpus(self) -> Sequence[int]:
+        """GPUs asked for."""
+
+    @property
+    def submitted_s(self) -> Sequence[float]:
+        """Submission. [s since the run's start]"""
+
+    @property
+    def requested_run_s(self) -> Sequence[float]:
+        """Run time told to the scheduler; inf if none. [s]"""
+
+    @property
+    def priority(self) -> Sequence[int]:
+        """Larger goes first where a policy looks."""
+
+    @property
+    def deadline_s(self) -> Sequence[float]:
+        """Deadline; inf if none. [s since the run's start]"""
+
+    @property
+    def minimum_gpus(self) -> Sequence[int]:
+        """Elastic floor; 0 for a rigid job."""
+
+    @property
+    def held_gpus(self) -> Sequence[int]:
+        """GPUs held now."""
+
+    @property
+    def remaining(self) -> Sequence[float]:
+        """Work left, as of the last change of phase or rate."""
 
 
 class JobView:
@@ -170,8 +200,10 @@ class QueueView:
         return JobView(self.jobs, index)
 
     def signal(self, name: str, reader: str, site: str = "") -> StepSeries:
-        """Return a site's signal (`intensity_g_per_kwh`, `price_usd_per_kwh`, ...), past and
-        forecast; the read is recorded, because it ties the run to that signal."""
+        """Return a site's signal (`intensity_g_per_kwh`, ...), past and forecast.
+
+        The read is recorded, because it ties the run to that signal.
+        """
         return self.read_signal(site or self.sites[0], name, reader)
 
 

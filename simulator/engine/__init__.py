@@ -1,0 +1,1 @@
+"""The clock: builds a world from a scenario, applies decisions, lets time pass."""

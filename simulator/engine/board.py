@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
+from typing import Any
 
 from simulator.cluster.allocation import Placement
 from simulator.engine.behaviour import Behaviour, time_for, work_after
@@ -25,9 +26,7 @@ _QUEUED = int(Phase.QUEUED)
 _ENDED = int(Phase.ENDED)
 
 #: Phases in which a job holds its GPUs without working.
-STALLED = frozenset(
-    {int(Phase.STARTING), int(Phase.DETECTING), int(Phase.RECOVERING), int(Phase.STOPPING)}
-)
+STALLED = frozenset({int(Phase.STARTING), int(Phase.DETECTING), int(Phase.RECOVERING), int(Phase.STOPPING)})
 
 
 class Board:
@@ -107,7 +106,7 @@ class Board:
     def submit(self, spec: JobSpec, behaviour: int) -> int:
         """Append a job that came into being during the run (a replica); return its index."""
         job = len(self.job_id)
-        for column, value in (
+        row: tuple[tuple[list[Any], Any], ...] = (
             (self.job_id, spec.job_id),
             (self.kind, spec.kind),
             (self.tenant, spec.tenant),
@@ -150,8 +149,9 @@ class Board:
             (self.restarts, 0),
             (self.preemptions, 0),
             (self.last_pool, -1),
-        ):
-            column.append(value)  # type: ignore[attr-defined]
+        )
+        for column, value in row:
+            column.append(value)
         self.unfinished += 1
         return job
 
@@ -205,6 +205,13 @@ class Board:
             self._run(job)
         else:
             self._stand(job, Phase(self.phase[job]), self.due_s[job])
+
+    def stand_with(self, job: int, placement: Placement, phase: Phase, for_s: float) -> None:
+        """Leave a job other GPUs, and let it stand with them for `for_s`."""
+        self.settle(job)
+        self.placement[job] = placement
+        self.held_gpus[job] = placement.gpus
+        self._stand(job, phase, self.clock.environment.now + for_s)
 
     def release(self, job: int) -> Placement:
         """Take the GPUs from a job; return what it held. The caller decides its next phase."""
@@ -267,7 +274,7 @@ class Board:
         _, gpu_w = self._profile(job).at(clock_fraction, self.link_share[job])
         return (float(gpu_w) + pool.host_active_w_per_gpu) * placement.gpus
 
-    def profile(self, job: int) -> object:
+    def profile(self, job: int) -> Any:
         """Return the performance profile of a job that holds GPUs."""
         return self._profile(job)
 
@@ -292,7 +299,7 @@ class Board:
             if self.phase[job] == _RUNNING:
                 rate = self._settle_work(job, now_s - since_s, gpus)
             placement = self.placement[job]
-            assert placement is not None  # noqa: S101 - held_gpus says so
+            assert placement is not None
             pool = placement.pool
             power_w = self.power_w[job]
             if self.kind[job] != "replica" or self.phase[job] != _RUNNING:
@@ -324,15 +331,14 @@ class Board:
                 elapsed_s, self.rate[job], self.since_durable[job], self.stall_used_s[job], *cycle
             )
         remaining = self.remaining[job]
-        if done > remaining:
-            done = remaining
+        done = min(done, remaining)
         if remaining != math.inf:
             self.remaining[job] = remaining - done
         self.done[job] += done
         self.stalled_gpu_s[job] += stalled_s * gpus
         return done / elapsed_s
 
-    def _profile(self, job: int):  # type: ignore[no-untyped-def]
+    def _profile(self, job: int) -> Any:
         placement = self.placement[job]
         behaviour = self.behaviours[self.behaviour_of[job]]
         return behaviour.profile_for(job, placement, self.held_gpus[job])  # type: ignore[arg-type]
@@ -340,7 +346,7 @@ class Board:
     def _run(self, job: int) -> None:
         behaviour = self.behaviours[self.behaviour_of[job]]
         placement = self.placement[job]
-        assert placement is not None  # noqa: S101 - a running job holds GPUs
+        assert placement is not None
         pool = self.pools[placement.pool]
         gpus = placement.gpus
         profile = behaviour.profile_for(job, placement, gpus)
@@ -374,7 +380,7 @@ class Board:
 
     def _stand(self, job: int, phase: Phase, until_s: float) -> None:
         placement = self.placement[job]
-        assert placement is not None  # noqa: S101 - a standing job holds GPUs
+        assert placement is not None
         pool = self.pools[placement.pool]
         self.phase[job] = int(phase)
         self.rate[job] = 0.0

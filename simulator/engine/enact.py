@@ -54,14 +54,10 @@ class Enactor:
         self._later.sort(key=lambda entry: entry[:2])
         self._timer.arm(self._later[0][0])
 
-    def log(
-        self, what: str, target: str, outcome: str, delay_s: float, reason: str, value: float
-    ) -> None:
+    def log(self, what: str, target: str, outcome: str, delay_s: float, reason: str, value: float) -> None:
         """Write a decision's fate into the events."""
         now_s = self.engine.clock.environment.now
-        self.engine.recorder.events.add(
-            now_s, "decision", what, target, outcome, delay_s, reason, value
-        )
+        self.engine.recorder.events.add(now_s, "decision", what, target, outcome, delay_s, reason, value)
 
     def _due(self) -> None:
         now_s = self.engine.clock.environment.now
@@ -79,9 +75,7 @@ class Enactor:
         what = type(decision).__name__
         target, value = _target(decision, self.engine)
         refused = self._act(decision)
-        self.log(
-            what, target, "refused" if refused else "applied", delay_s, refused or f"by {by}", value
-        )
+        self.log(what, target, "refused" if refused else "applied", delay_s, refused or f"by {by}", value)
 
     # ------------------------------------------------------------------ one by one
 
@@ -212,9 +206,7 @@ class Enactor:
         behaviour = board.behaviours[board.behaviour_of[job]]
         here = board.last_pool[job]
         origin = engine.pools[here].site if here >= 0 else 0
-        target = next(
-            code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site
-        )
+        target = next(code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site)
         for_s = 0.0
         if behaviour.state_bytes and origin != target and here >= 0:
             link = engine.world.site_links.get((origin, target))
@@ -223,7 +215,11 @@ class Enactor:
                 for_s = behaviour.state_bytes / bandwidth_bytes_per_s + latency_s
         board.park(job, Phase.MOVING, for_s)
         engine.waits.add(
-            job, 0, 2, _MOVING, engine.clock.environment.now,
+            job,
+            0,
+            2,
+            _MOVING,
+            engine.clock.environment.now,
             min(snap_up(engine.clock.environment.now + for_s), engine.world.horizon_s),
         )
 
@@ -232,7 +228,7 @@ class Enactor:
         engine, board = self.engine, self.engine.board
         site = board.then[job].removeprefix("move:")
         queue = self._queue_at(site)
-        assert queue is not None  # noqa: S101 - checked when the move was decided
+        assert queue is not None
         engine.queue_of[job] = queue
         board.queue[job] = queue.name
         engine.requeue(job)

@@ -50,9 +50,7 @@ class Engine:
             )
             for code, plan in enumerate(world.pools)
         ]
-        self.board = Board(
-            self.clock, world.jobs, world.behaviours, world.behaviour_of, self.pools, recorder
-        )
+        self.board = Board(self.clock, world.jobs, world.behaviours, world.behaviour_of, self.pools, recorder)
         self.board.on_phase_end = self._phase_ended
         site_names = tuple(site.facts.name for site in world.sites)
         self.queues = {
@@ -76,9 +74,7 @@ class Engine:
             queue.call_at = self.wake
             for pool in queue.pools:
                 self.queues_of_pool.setdefault(pool.code, []).append(queue)
-        self.queue_of = [
-            self._queue_named(name, job) for job, name in enumerate(self.board.queue)
-        ]
+        self.queue_of = [self._queue_named(name, job) for job, name in enumerate(self.board.queue)]
         self._wakes: list[float] = []
         self._next_arrival = 0
         self._scheduled = len(self.board.job_id)
@@ -95,9 +91,7 @@ class Engine:
         self._holding: list[dict[int, None]] = [{} for _ in self.pools]
         #: Called with every job that got or lost GPUs or changed phase; components listen.
         self.listeners: list[Callable[[int], None]] = [
-            component.job_changed
-            for component in (self.fabric, self.power)
-            if component.listens
+            component.job_changed for component in (self.fabric, self.power) if component.listens
         ]
 
     # ------------------------------------------------------------------ the run
@@ -163,8 +157,7 @@ class Engine:
         found = self.queues.get(name)
         if found is None:
             raise DatahallError(
-                f"job {self.board.job_id[job]!r} names queue {name!r}; "
-                f"known: {', '.join(self.queues)}"
+                f"job {self.board.job_id[job]!r} names queue {name!r}; known: {', '.join(self.queues)}"
             )
         return found
 

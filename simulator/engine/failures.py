@@ -70,9 +70,7 @@ class Failures:
                 self._spares[pool_code].remove(node)
                 pool.free.give_back(Placement(pool_code, pool.gpus_per_node, 1 << node))
             if repair_s < math.inf:
-                self._repairs.append(
-                    (snap_up(engine.clock.environment.now + repair_s), pool_code, node)
-                )
+                self._repairs.append((snap_up(engine.clock.environment.now + repair_s), pool_code, node))
                 self._repairs.sort()
                 self._repair_timer.arm(self._repairs[0][0])
             engine.pool_changed(pool_code)
@@ -108,7 +106,7 @@ class Failures:
         engine, board = self.engine, self.engine.board
         behaviour = board.behaviours[board.behaviour_of[job]]
         placement = board.placement[job]
-        assert placement is not None  # noqa: S101 - it was found by what it holds
+        assert placement is not None
         if board.kind[job] == "replica":
             board.restarts[job] += 1
             engine.services.failed(job)
@@ -124,24 +122,34 @@ class Failures:
         if cause.scope == "node":
             left, lost = without_node(placement, node, pool.gpus_per_node)
             pool.free.give_back(lost)
-            if left.gpus:
-                board.change_placement(job, left)
         else:
             left = placement
         if not behaviour.survives_failures or not left.gpus:
-            if cause.scope == "node" and not left.gpus:
-                # The lost part went back above: hand the board an empty placement to release.
-                board.change_placement(job, Placement(pool_code, 0, 0))
+            if cause.scope == "node":
+                # The lost part went back above: what is left is what the board may release.
+                board.stand_with(job, left, Phase.STOPPING, math.inf)
             engine.leave(job)
             engine.requeue(job)
             return
         recover_s = behaviour.restart_s if cause.recover_s < 0 else cause.recover_s
         self._recover_s[job] = recover_s
-        board.pause(job, Phase.DETECTING, cause.detect_s)
+        board.stand_with(job, left, Phase.DETECTING, cause.detect_s)
         for tell in engine.listeners:
             tell(job)
         if not board.due_s[job] > engine.clock.environment.now:
             self.recover(job)
+
+    def cut_off(self, job: int) -> None:
+        """Stop a job that lost the way between its nodes, and place it anew."""
+        engine, board = self.engine, self.engine.board
+        board.restarts[job] += 1
+        self._log("failure", "cut off", board.job_id[job], "began", math.nan)
+        if board.kind[job] == "replica":
+            engine.services.failed(job)
+            return
+        board.lose_unsaved(job)
+        engine.leave(job)
+        engine.requeue(job)
 
     # ------------------------------------------------------------------ recovering
 
@@ -149,7 +157,7 @@ class Failures:
         """After detection: take a spare, else a free node, else shrink, else wait again."""
         engine, board = self.engine, self.engine.board
         placement = board.placement[job]
-        assert placement is not None  # noqa: S101 - a job that detects holds GPUs
+        assert placement is not None
         pool = engine.pools[placement.pool]
         missing = board.gpus[job] - placement.gpus
         recover_s = self._recover_s.pop(job, 0.0)
@@ -161,14 +169,13 @@ class Failures:
                     pool.free.take(more)
             if more is not None:
                 placement = joined(placement, more)
-                board.change_placement(job, placement)
             elif not 0 < board.minimum_gpus[job] <= placement.gpus:
                 engine.leave(job)
                 engine.requeue(job)
                 return
             else:
                 self._log("decision", "Resize", board.job_id[job], "applied", float(placement.gpus))
-        board.pause(job, Phase.RECOVERING, recover_s)
+        board.stand_with(job, placement, Phase.RECOVERING, recover_s)
         for tell in engine.listeners:
             tell(job)
         if recover_s <= 0.0:
@@ -254,13 +261,9 @@ class Failures:
     def table(self) -> dict[str, NDArray[Any]]:
         """Return the outages as columns."""
         names = ("pool", "node", "start_s", "end_s", "gpus", "planned")
-        return {
-            name: np.array(column) for name, column in zip(names, self.outages, strict=True)
-        }
+        return {name: np.array(column) for name, column in zip(names, self.outages, strict=True)}
 
-    def _add_outage(
-        self, pool_code: int, node: int, since_s: float, until_s: float, planned: bool
-    ) -> None:
+    def _add_outage(self, pool_code: int, node: int, since_s: float, until_s: float, planned: bool) -> None:
         if until_s > since_s:
             gpus = self.engine.pools[pool_code].gpus_per_node
             row = (pool_code, node, since_s, until_s, gpus, int(planned))
@@ -291,7 +294,7 @@ class _PoolFailures:
         self.nodes = pool.facts.nodes
         per_gpu_s = sum(cause.per_gpu_s for cause in causes)
         self.mean_s = 1.0 / (per_gpu_s * pool.facts.gpus) if per_gpu_s else math.inf
-        self.edges = np.cumsum([cause.per_gpu_s for cause in causes]) / per_gpu_s if per_gpu_s else []
+        self.edges: Any = np.cumsum([cause.per_gpu_s for cause in causes]) / per_gpu_s if per_gpu_s else []
         self.timer = engine.clock.timer(self._fail, Priority.FAILURE)
         self._next()
 

@@ -13,9 +13,7 @@ def record_of(engine: Engine) -> Record:
     world = engine.world
     waits = engine.waits.table(engine.board.gpus)
     for start in range(0, len(waits["job"]), 65536):
-        engine.recorder.rows(
-            "waits", {name: column[start : start + 65536] for name, column in waits.items()}
-        )
+        engine.recorder.rows("waits", {name: column[start : start + 65536] for name, column in waits.items()})
     segments = engine.recorder.table("segments")
     return Record(
         horizon_s=world.horizon_s,
@@ -80,9 +78,7 @@ def _jobs(engine: Engine, waits: dict[str, np.ndarray]) -> JobOutcome:
         deadline_s=_or_nan(board.deadline_s),
         lost_gpu_seconds=np.array(board.lost_gpu_s),
         stalled_gpu_seconds=np.array(board.stalled_gpu_s),
-        productive_share=np.array(
-            [behaviour.productive_share for behaviour in behaviours], dtype=np.float64
-        ),
+        productive_share=np.array([behaviour.productive_share for behaviour in behaviours], dtype=np.float64),
         restarts=np.array(board.restarts, dtype=np.int32),
         preemptions=np.array(board.preemptions, dtype=np.int32),
         flop_per_unit=np.array([behaviour.flop_per_unit for behaviour in behaviours]),

@@ -22,6 +22,7 @@ from simulator.decisions import (
     Wake,
 )
 from simulator.engine.world import ScriptStep
+from simulator.facility.site import FacilityDraw
 from simulator.facility.storage import BatteryState
 from simulator.facility.thermal import Episode, ThermalChange
 from simulator.foundation.time_grid import Priority, snap, snap_up
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 #: Halvings that find the clock of a watt cap; 2**-30 of the clock is far below a watt.
 _HALVINGS = 30
-
 
 
 class PowerControl:
@@ -115,7 +115,7 @@ class PowerControl:
                 continue
             fraction, watts = cap
             if fraction is None:
-                assert watts is not None  # noqa: S101 - one of the two is set
+                assert watts is not None
                 fraction = self._clock_for(job, watts)
             clock = min(clock, fraction)
         thermal = self.sites[pool.site].thermal_clock
@@ -150,9 +150,7 @@ class PowerControl:
     def _jobs_of(self, target: str) -> list[int] | None:
         engine, board = self.engine, self.engine.board
         kind, _, name = target.partition(":")
-        holders = [
-            (job, pool) for pool in range(len(engine.pools)) for job, _ in engine.holders(pool)
-        ]
+        holders = [(job, pool) for pool in range(len(engine.pools)) for job, _ in engine.holders(pool)]
         sites = [plan.facts.name for plan in engine.world.sites]
         if kind == "site" and name in sites:
             code = sites.index(name)
@@ -164,8 +162,11 @@ class PowerControl:
         if kind == "job" and name in board.job_id:
             return [job for job, _ in holders if board.job_id[job] == name]
         if kind == "service" and name in engine.services.services:
-            return [job for job, _ in holders if board.job_id[job].partition("/")[0] == name
-                    and board.kind[job] == "replica"]
+            return [
+                job
+                for job, _ in holders
+                if board.job_id[job].partition("/")[0] == name and board.kind[job] == "replica"
+            ]
         return None
 
     # ------------------------------------------------------------------ sites
@@ -180,7 +181,7 @@ class PowerControl:
     def add_call(self, step: ScriptStep) -> None:
         """Take in a curtailment of the script."""
         site = self._site(step.values["site"])
-        assert site is not None  # noqa: S101 - the scenario checked the name
+        assert site is not None
         start_s = snap(step.at_s)
         site.calls.append(
             CallView(
@@ -194,7 +195,7 @@ class PowerControl:
     def cooling(self, name: str, capacity_fraction: float) -> None:
         """Let a share of the cooling equipment of a site work from now on."""
         site = self._site(name)
-        assert site is not None  # noqa: S101 - the scenario checked the name
+        assert site is not None
         site.set_cooling(capacity_fraction)
 
     def _site(self, name: str) -> _Site | None:
@@ -272,9 +273,7 @@ class _Site:
                 f"{self.plan.facts.name}: {len(self.calls)} curtailment calls and no power_policy: "
                 "nobody acts on them, and the limit is only checked"
             )
-        self._edges = sorted(
-            {t for call in self.calls for t in (call.announced_s, call.start_s, call.end_s)}
-        )
+        self._edges = sorted({t for call in self.calls for t in (call.announced_s, call.start_s, call.end_s)})
         self._log_calls()
         if self.policy is not None and self._edges:
             self._ask.arm(self._edges[0])
@@ -317,7 +316,7 @@ class _Site:
             return self.engine.services.power_w(job)
         return board.power_w[job]
 
-    def _draw(self):  # type: ignore[no-untyped-def]
+    def _draw(self) -> tuple[FacilityDraw, float, float]:
         now_s = self.engine.clock.environment.now
         dry_c, wet_c = self.plan.weather.at(now_s)
         node_w = self.node_power_w()
@@ -380,9 +379,7 @@ class _Site:
             it_power_w=node_w + draw.network_w,
             facility_per_it=self.plan.physics.meter_per_node_watt(node_w, dry_c, wet_c),
             storage_charge_j=battery.energy_out_j(now_s) if battery else 0.0,
-            storage_capacity_j=(
-                battery.energy_out_j(now_s) + battery.energy_in_j(now_s) if battery else 0.0
-            ),
+            storage_capacity_j=(battery.energy_out_j(now_s) + battery.energy_in_j(now_s) if battery else 0.0),
             storage_power_w=battery.battery.power_w if battery else 0.0,
             storage_dispatch_w=battery.power_w if battery else 0.0,
             loads=self._loads(),
@@ -458,7 +455,7 @@ class _Site:
 
     def store(self, power_w: float) -> str:
         """Change the dispatch; return why not."""
-        assert self.battery is not None  # noqa: S101 - the caller looked
+        assert self.battery is not None
         now_s = self.engine.clock.environment.now
         low_w, high_w = self.battery.available_w(now_s)
         if not low_w - 1e-9 <= power_w <= high_w + 1e-9:
@@ -477,14 +474,20 @@ class _Site:
         self.battery = self.battery.at_bound(now_s)
         self._note_dispatch()
         self.engine.recorder.events.add(
-            now_s, "call", "storage", self.plan.facts.name, "full" if full else "empty",
-            0.0, "", self.battery.charge_j(now_s),
+            now_s,
+            "call",
+            "storage",
+            self.plan.facts.name,
+            "full" if full else "empty",
+            0.0,
+            "",
+            self.battery.charge_j(now_s),
         )
         if self.policy is not None:
             self._ask.arm_by(now_s)
 
     def _note_dispatch(self) -> None:
-        assert self.battery is not None  # noqa: S101 - only called with storage
+        assert self.battery is not None
         now_s = self.engine.clock.environment.now
         times, powers = self.dispatch
         if times and times[-1] == now_s:
@@ -506,8 +509,14 @@ class _Site:
             times.append(now_s)
             values.append(capacity_fraction)
         self.engine.recorder.events.add(
-            now_s, "thermal", "cooling", self.plan.facts.name,
-            "began" if capacity_fraction < 1.0 else "ended", 0.0, "", capacity_fraction,
+            now_s,
+            "thermal",
+            "cooling",
+            self.plan.facts.name,
+            "began" if capacity_fraction < 1.0 else "ended",
+            0.0,
+            "",
+            capacity_fraction,
         )
         self._settle.arm_by(now_s)
 
@@ -595,8 +604,4 @@ class _Site:
 
     def _note_thermal(self, what: str, outcome: str, value: float) -> None:
         now_s = self.engine.clock.environment.now
-        self.engine.recorder.events.add(
-            now_s, "thermal", what, self.plan.facts.name, outcome, 0.0, "", value
-        )
-
-
+        self.engine.recorder.events.add(now_s, "thermal", what, self.plan.facts.name, outcome, 0.0, "", value)

@@ -39,7 +39,14 @@ class WaitLog:
     """Stretches of waiting, kept raw while the clock runs and told apart by reason afterwards."""
 
     def __init__(self) -> None:
-        self._columns = (array("i"), array("h"), array("b"), array("b"), array("d"), array("d"))
+        self._columns: tuple[array[Any], ...] = (
+            array("i"),
+            array("h"),
+            array("b"),
+            array("b"),
+            array("d"),
+            array("d"),
+        )
         self.heads: list[tuple[array[float], array[int]]] = []
 
     def queue(self) -> int:
@@ -58,15 +65,11 @@ class WaitLog:
         times.append(at_s)
         reasons.append(reason)
 
-    def add(
-        self, job: int, queue: int, kind: int, reason: int, start_s: float, end_s: float
-    ) -> None:
+    def add(self, job: int, queue: int, kind: int, reason: int, start_s: float, end_s: float) -> None:
         """Note a stretch; nothing is kept of one without length."""
         if end_s > start_s:
-            for column, value in zip(
-                self._columns, (job, queue, kind, reason, start_s, end_s), strict=True
-            ):
-                column.append(value)  # type: ignore[attr-defined]
+            for column, value in zip(self._columns, (job, queue, kind, reason, start_s, end_s), strict=True):
+                column.append(value)
 
     def table(self, gpus: list[int]) -> dict[str, NDArray[Any]]:
         """Return the `waits` table: stretches cut where the head's reason changed."""
@@ -77,8 +80,13 @@ class WaitLog:
         )
         blocked = reason.copy()
         pieces: list[tuple[NDArray[Any], ...]] = [
-            (job[kind == _OWN], reason[kind == _OWN], reason[kind == _OWN],
-             start_s[kind == _OWN], end_s[kind == _OWN])
+            (
+                job[kind == _OWN],
+                reason[kind == _OWN],
+                reason[kind == _OWN],
+                start_s[kind == _OWN],
+                end_s[kind == _OWN],
+            )
         ]
         for code, (times, reasons) in enumerate(self.heads):
             rows = np.flatnonzero((queue == code) & (kind != _OWN))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING
 
 from simulator.decisions import Move, Route, Scale, SetPower
@@ -89,5 +88,3 @@ class Script:
             raise DatahallError(
                 f"the script names job {job_id!r} at {self.engine.clock.now_s} s; there is none"
             ) from None
-
-

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simulator.decisions import Scale, ServiceView
+from simulator.decisions import Remember, Scale, ServiceView
 from simulator.engine.world import ServicePlan
 from simulator.foundation.time_grid import Priority
 from simulator.serving.crowd import (
     RemoveReplica,
     SetClock,
     SetTransferBandwidth,
+    SetWatch,
     SetWeights,
     Stop,
 )
@@ -34,9 +35,7 @@ class Services:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.services = {
-            plan.name: _Service(engine, plan) for plan in engine.world.services
-        }
+        self.services = {plan.name: _Service(engine, plan) for plan in engine.world.services}
         self.any = bool(self.services)
         self._of_job: dict[int, _Service] = {}
         for service in self.services.values():
@@ -46,6 +45,7 @@ class Services:
         """Ask for the first replicas."""
         for service in self.services.values():
             service.grow_to(service.asked)
+            service.watch()
 
     def advance(self, until_s: float) -> None:
         """Bring every crowd up to `until_s`, or to where one of them wants the engine."""
@@ -68,21 +68,21 @@ class Services:
     # ------------------------------------------------------------------ from jobs
 
     def ready(self, job: int) -> None:
-        """A replica is warm."""
+        """Let a warm replica serve."""
         self._of_job[job].ready(job)
 
     def failed(self, job: int) -> None:
-        """A node failed under a replica."""
+        """Lose a replica whose node failed."""
         self._of_job[job].failed(job)
 
     def stop(self, job: int, how: str) -> None:
-        """A decision stops a replica."""
+        """Stop a replica by decision."""
         service = self._of_job[job]
         service.asked -= 1
         service.remove(job, "kill" if how == "kill" else "drain")
 
     def gone(self, job: int) -> None:
-        """A replica has drained."""
+        """Give back a replica that has drained."""
         self._of_job[job].gone(job)
 
     # ------------------------------------------------------------------ decisions
@@ -110,6 +110,7 @@ class Services:
             service.scale_to(service.ceiling)
         elif service.ceiling is None and service.asked < service.plan.minimum:
             service.scale_to(service.plan.minimum)
+        service.watch()
         return ""
 
     def route(self, name: str, weights: tuple[tuple[str, float], ...]) -> str:
@@ -127,9 +128,12 @@ class Services:
         if number is not None and job in service.serving:
             service.command(SetClock((number,), clock_fraction))
 
-    def set_transfer_bandwidth(self, name: str, bytes_per_s: float) -> None:
-        """Give a service's KV transfers what the fabric leaves them."""
-        self.services[name].command(SetTransferBandwidth(bytes_per_s))
+    def share_transfers(self, name: str, share: float) -> None:
+        """Give a service's KV transfers the share of its ports that the fabric leaves them."""
+        service = self.services[name]
+        if share != service.transfer_share:
+            service.transfer_share = share
+            service.command(SetTransferBandwidth(share * service.plan.transfer_bytes_per_s))
 
     def power_w(self, job: int) -> float:
         """Return the IT power of a replica now, GPUs and host share. [W]"""
@@ -151,6 +155,7 @@ class _Service:
         self.ceiling: int | None = None
         self.memory: Any = None
         self.changed_s = 0.0
+        self.transfer_share = 1.0
         #: Jobs of replicas that wait, start or serve, oldest first; draining ones are apart.
         self.wanted: list[int] = []
         self.serving: dict[int, None] = {}
@@ -158,6 +163,7 @@ class _Service:
         self.job_of: dict[int, int] = {}
         self.of_job: dict[int, _Service] = {}
         self._next_number = 0
+        self._watching: Any = None
         self._fired: list[Any] = []
         self._timer = engine.clock.timer(self._control, Priority.CONTROL)
         self.record = ServiceRecord(plan.name, plan.tiers, plan.ttft_slo_s, plan.model)
@@ -207,9 +213,17 @@ class _Service:
             for decision in self.plan.autoscaler.step(self._view()):
                 if isinstance(decision, Scale):
                     self.engine.decide(decision, by=type(self.plan.autoscaler).__name__)
-                else:
+                elif isinstance(decision, Remember):
                     self.memory = decision.value
+            self.watch()
         self._take_power()
+
+    def watch(self) -> None:
+        """Let the crowd watch what the autoscaler now wants to hear of."""
+        wanted = self.plan.autoscaler.watch(self._view())
+        if wanted != self._watching:
+            self._watching = wanted
+            self.command(SetWatch(wanted))
 
     def _view(self) -> ServiceView:
         seen = self.crowd.observe()
@@ -241,6 +255,7 @@ class _Service:
         while self.asked > replicas:
             self.asked -= 1
             self.remove(self.wanted[-1], "drain")
+        self.watch()
 
     def grow_to(self, replicas: int) -> None:
         """Submit replicas until that many are wanted."""
@@ -275,7 +290,7 @@ class _Service:
         """Let a warm replica take requests."""
         board, number = self.engine.board, self.number_of[job]
         placement = board.placement[job]
-        assert placement is not None  # noqa: S101 - a warm replica holds GPUs
+        assert placement is not None
         pool = self.engine.pools[placement.pool]
         site = self.engine.world.sites[pool.site].facts.name
         roles = self.plan.roles
@@ -309,7 +324,6 @@ class _Service:
 
     def failed(self, job: int) -> None:
         """Lose a replica to a failure and ask for another."""
-        engine, board = self.engine, self.engine.board
         wanted = job in self.wanted
         if job in self.serving:
             self.command(RemoveReplica(self.number_of[job], "kill"))
@@ -318,7 +332,6 @@ class _Service:
         self._release(job, "failed")
         if wanted:
             self.grow_to(self.asked)
-        del engine, board
 
     def _release(self, job: int, state: str) -> None:
         self._take_power()
@@ -333,7 +346,7 @@ class _Service:
             return board.power_w[job]
         gpu_w = self.crowd.observe().power_w.get(self.number_of[job], 0.0)
         placement = board.placement[job]
-        assert placement is not None  # noqa: S101 - a serving replica holds GPUs
+        assert placement is not None
         pool = self.engine.pools[placement.pool]
         return float(gpu_w) + pool.host_active_w_per_gpu * placement.gpus
 
@@ -365,8 +378,17 @@ class _Service:
             host_w = pool.host_active_w_per_gpu * gpus
             gpu_w = energy_j / (end_s - start_s)
             row = (
-                job, pool.site, pool.code, start_s, end_s, gpus, int(Phase.RUNNING), 0.0,
-                gpu_w + host_w, gpu_w, max_w + host_w,
+                job,
+                pool.site,
+                pool.code,
+                start_s,
+                end_s,
+                gpus,
+                int(Phase.RUNNING),
+                0.0,
+                gpu_w + host_w,
+                gpu_w,
+                max_w + host_w,
             )
             for append, value in zip(add, row, strict=True):
                 append(value)

@@ -53,7 +53,7 @@ class SitePlan:
     """Pool code -> number of its first node in the fabric."""
     battery: Battery | None = None
     power_policy: Any = None
-    thermal: ThermalLimits = ThermalLimits()
+    thermal: ThermalLimits = field(default_factory=ThermalLimits)
 
 
 @dataclass(slots=True)
@@ -108,6 +108,8 @@ class ServicePlan:
     roles: tuple[str, ...] = ()
     """Role of each replica where prefill and decode are apart; empty: all mixed."""
     flows: bool = False
+    transfer_bytes_per_s: float = math.inf
+    """Of one prefill replica's ports, for KV. [B/s]"""
     priority: int = 0
     weight: float = 1.0
 
@@ -145,4 +147,3 @@ class World:
     cap_delay_s: float = 40.0
     """Actuation delay of a power cap or clock limit set from outside (POLCA). [s]"""
     notes: list[str] = field(default_factory=list)
-    longest_horizon_s: float = math.inf

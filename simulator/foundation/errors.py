@@ -111,3 +111,7 @@ class AuditError(DatahallError):
     """The books do not balance: a bug in datahall, never the user's fault."""
 
     exit_status: ClassVar[int] = 3
+
+
+class BuildError(DatahallError):
+    """A valid scenario that cannot be made into a run; the message says which key and why."""

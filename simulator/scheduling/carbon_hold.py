@@ -29,7 +29,7 @@ class CarbonHold:
         intensity = view.signal("intensity_g_per_kwh", "carbon-hold")
         if float(intensity.at(now_s)) <= self.threshold_g_per_kwh:
             return YES
-        clean_s = intensity.first_time_at_or_below(self.threshold_g_per_kwh, now_s)
+        clean_s = intensity.first_at_most(self.threshold_g_per_kwh, now_s)
         if clean_s is None or clean_s > patient_until_s:
             clean_s = patient_until_s
         return RetryAt(clean_s, CARBON_HOLD)

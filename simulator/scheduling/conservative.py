@@ -108,10 +108,9 @@ def starts_now(
         if first == 0:
             chosen.append(position)
         if end_s > times[last]:
-            if last + 1 == len(times) or times[last + 1] > end_s:
-                if end_s != float("inf"):
-                    times.insert(last + 1, end_s)
-                    frees.insert(last + 1, frees[last])
+            if (last + 1 == len(times) or times[last + 1] > end_s) and end_s != float("inf"):
+                times.insert(last + 1, end_s)
+                frees.insert(last + 1, frees[last])
             for slot in range(first, last + 1):
                 frees[slot] -= gpus
     return chosen

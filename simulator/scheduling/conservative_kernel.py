@@ -48,8 +48,7 @@ def _starts_now(
             size += 1
     smallest_after = need.copy()
     for i in range(jobs - 2, -1, -1):
-        if smallest_after[i + 1] < smallest_after[i]:
-            smallest_after[i] = smallest_after[i + 1]
+        smallest_after[i] = min(smallest_after[i], smallest_after[i + 1])
     chosen = np.empty(jobs, dtype=np.int64)
     found = 0
     for position in range(jobs):

@@ -22,11 +22,19 @@ SUMMARY: Final[dict[str, Term]] = {
     "horizon_s": Term("s", "run", "measured", "simulated time"),
     "allocated_fraction": Term("", "GPU-seconds owned", "modelled", "held by jobs"),
     "productive_fraction": Term("", "GPU-seconds owned", "modelled", "held for useful, durable work"),
-    "stranded_fraction": Term("", "GPU-seconds owned", "modelled", "free while a job that fits by count waits"),
+    "stranded_fraction": Term(
+        "", "GPU-seconds owned", "modelled", "free while a job that fits by count waits"
+    ),
     "down_fraction": Term("", "GPU-seconds owned", "modelled", "failed or in maintenance"),
-    "mfu_fraction": Term("", "training jobs while running", "modelled", "model FLOP over dense peak, GPU-second weighted"),
-    "ettr_fraction": Term("", "training jobs since submission", "modelled", "productive over run, queue, lost and restart time"),
-    "mean_wait_s": Term("s", "jobs without replicas", "modelled", "mean wait; queued jobs count until the horizon"),
+    "mfu_fraction": Term(
+        "", "training jobs while running", "modelled", "model FLOP over dense peak, GPU-second weighted"
+    ),
+    "ettr_fraction": Term(
+        "", "training jobs since submission", "modelled", "productive over run, queue, lost and restart time"
+    ),
+    "mean_wait_s": Term(
+        "s", "jobs without replicas", "modelled", "mean wait; queued jobs count until the horizon"
+    ),
     "p95_wait_s": Term("s", "jobs without replicas", "modelled", "95th percentile of wait"),
     "mean_jct_s": Term("s", "finished jobs", "modelled", "mean completion time since submission"),
     "makespan_s": Term("s", "finished jobs", "modelled", "last completion minus first submission"),
@@ -34,7 +42,9 @@ SUMMARY: Final[dict[str, Term]] = {
     "facility_energy_mwh": Term("MWh", "utility meter", "modelled", "energy at the meter"),
     "pue": Term("", "facility over IT, whole run", "modelled", "ratio of sums"),
     "wue_litres_per_kwh": Term("L/kWh", "site water over IT energy", "modelled", "ratio of sums"),
-    "peak_facility_power_w": Term("W", "utility meter", "modelled", "largest power, sites added as they coincide"),
+    "peak_facility_power_w": Term(
+        "W", "utility meter", "modelled", "largest power, sites added as they coincide"
+    ),
     "peak_15min_power_w": Term("W", "utility meter", "modelled", "largest 15-minute mean"),
     "load_factor_fraction": Term("", "utility meter", "modelled", "mean over largest 15-minute mean"),
     "max_ramp_w_per_s": Term("W/s", "utility meter, 5-minute means", "modelled", "largest change"),
@@ -46,8 +56,12 @@ SUMMARY: Final[dict[str, Term]] = {
     "site_water_m3": Term("m3", "site", "modelled", "water used on site"),
     "source_water_m3": Term("m3", "power generation", "modelled", "water used to generate the electricity"),
     "energy_cost_usd": Term("USD", "utility bill", "modelled", "energy and network charge"),
-    "total_cost_usd": Term("USD", "site", "modelled", "hardware, building, energy, network, water, carbon price"),
-    "usd_per_productive_gpu_hour": Term("USD/h", "total cost over productive GPU-hours", "modelled", "unit cost"),
+    "total_cost_usd": Term(
+        "USD", "site", "modelled", "hardware, building, energy, network, water, carbon price"
+    ),
+    "usd_per_productive_gpu_hour": Term(
+        "USD/h", "total cost over productive GPU-hours", "modelled", "unit cost"
+    ),
 }
 
 #: The part after `service.<name>.` -> what it means.
@@ -62,7 +76,11 @@ SERVICE: Final[dict[str, Term]] = {
     "slo_attainment_fraction": Term("", "finished and shed requests", "modelled", "met their TTFT objective"),
     "stability": Term("", "whole run", "modelled", "stable, backlogged or overloaded"),
     "headroom_fraction": Term("", "whole run", "modelled", "capacity left at the busiest hour"),
-    "joules_per_token": Term("J", "replicas' IT energy over output tokens", "modelled", "energy per output token"),
-    "gco2e_per_million_tokens": Term("g", "facility energy, location-based, over output tokens", "modelled", "carbon"),
+    "joules_per_token": Term(
+        "J", "replicas' IT energy over output tokens", "modelled", "energy per output token"
+    ),
+    "gco2e_per_million_tokens": Term(
+        "g", "facility energy, location-based, over output tokens", "modelled", "carbon"
+    ),
     "usd_per_million_tokens": Term("USD", "replicas' cost over output tokens", "modelled", "cost"),
 }

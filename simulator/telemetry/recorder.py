@@ -49,9 +49,7 @@ class MemorySink:
             if column.dtype == "str":
                 found[column.name] = [text for block in blocks for text in block[column.name]]
             elif blocks:
-                found[column.name] = np.concatenate(
-                    [np.asarray(block[column.name]) for block in blocks]
-                )
+                found[column.name] = np.concatenate([np.asarray(block[column.name]) for block in blocks])
             else:
                 found[column.name] = np.empty(0, dtype=column.dtype)
         return found
@@ -68,8 +66,7 @@ class ColumnBuffer:
     def clear(self) -> None:
         """Forget all rows."""
         self._columns = [
-            [] if column.dtype == "str" else array(_TYPECODES[column.dtype])
-            for column in self.table.columns
+            [] if column.dtype == "str" else array(_TYPECODES[column.dtype]) for column in self.table.columns
         ]
         self.appenders = tuple(column.append for column in self._columns)
 
@@ -87,7 +84,9 @@ class ColumnBuffer:
         taken: dict[str, Any] = {}
         for column, values in zip(self.table.columns, self._columns, strict=True):
             taken[column.name] = (
-                values if column.dtype == "str" else np.frombuffer(values, dtype=column.dtype)
+                values
+                if column.dtype == "str"
+                else np.frombuffer(values, dtype=column.dtype)
                 if len(values)
                 else np.empty(0, dtype=column.dtype)
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -165,6 +166,23 @@ class JobMix:
             run_s[over] = median_s[over] * np.exp(sigma[over] * noise[over])
             attempt += 1
         return run_s
+
+
+def up_to(spec: JobMixSpec, largest_gpus: int) -> JobMixSpec:
+    """Return a mix without its classes of more than `largest_gpus`; the others share all jobs.
+
+    Raises
+    ------
+    CatalogError
+        If nothing is left.
+    """
+    kept = [job_class for job_class in spec.classes if job_class.gpus <= largest_gpus]
+    if not kept:
+        smallest = min(job_class.gpus for job_class in spec.classes)
+        raise CatalogError(f"mix {spec.name}: no jobs of at most {largest_gpus} GPUs; smallest: {smallest}")
+    total = sum(job_class.share_fraction for job_class in kept)
+    classes = tuple(replace(c, share_fraction=c.share_fraction / total) for c in kept)
+    return replace(spec, classes=classes)
 
 
 def _below(sigmas: float) -> float:

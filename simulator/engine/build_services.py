@@ -1,0 +1,256 @@
+"""The services of a scenario: crowds, request sources and what a replica costs and needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simulator.cluster.allocation import Placement
+from simulator.engine.behaviour import Behaviour
+from simulator.engine.build_jobs import JobBuilder
+from simulator.engine.world import ServicePlan
+from simulator.foundation.errors import BuildError
+from simulator.foundation.units import HOUR_S
+from simulator.llm.architecture import Architecture
+from simulator.llm.memory import kv_blocks
+from simulator.performance.given import GivenProfile
+from simulator.performance.serving import ServingProfile, serving_profile
+from simulator.scenario.services import Service
+from simulator.serving import AUTOSCALERS, ROUTERS
+from simulator.serving.batching import BatchRule
+from simulator.serving.crowd import AddReplica
+from simulator.serving.twin import ServiceRules, TwinCrowd
+from simulator.workload.demand import Demand
+from simulator.workload.lengths import Lengths, LognormalLengths
+from simulator.workload.request_log import read_requests
+from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource
+
+
+class ServiceBuilder:
+    """Makes the plans of all services."""
+
+    def __init__(self, jobs: JobBuilder) -> None:
+        self.jobs = jobs
+        self.scenario = jobs.scenario
+
+    def build(self) -> list[ServicePlan]:
+        """Return one plan a service, in the order of the scenario."""
+        return [self._plan(workload) for workload in self.scenario.workloads if isinstance(workload, Service)]
+
+    def _plan(self, service: Service) -> ServicePlan:
+        jobs, catalog = self.jobs, self.scenario.catalog
+        if not math.isfinite(jobs.horizon_s):
+            raise BuildError(f"workloads.{service.name}: a service never ends; give `duration`")
+        architecture = Architecture.from_spec(catalog.model(service.model))
+        queue = self._queue(service)
+        engine = catalog.engine(service.engine.preset)
+        budget = service.engine.token_budget or engine.token_budget
+        most = service.engine.max_sequences or engine.max_sequences
+        rule = BatchRule(
+            max_sequences=most,
+            token_budget=budget,
+            block_tokens=engine.block_tokens,
+            watermark_fraction=engine.watermark_fraction,
+        )
+        kv_precision = service.engine.kv_precision or _kv_precision(service.engine.precision)
+        tiers = service.tiers
+        weight = 1.0 / service.thin_fraction
+        source = self._source(service)
+        profiles: dict[int, ServingProfile] = {}
+
+        def profile(pool: int) -> ServingProfile:
+            if pool not in profiles:
+                _, gpu = jobs.machine(pool)
+                profiles[pool] = serving_profile(
+                    architecture,
+                    gpu,
+                    tensor_parallel=service.tensor_parallel,
+                    precision=service.engine.precision,
+                    kv_precision=kv_precision,
+                    cpu_overhead_s=engine.cpu_overhead_s,
+                    cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
+                    most_tokens=budget,
+                )
+            return profiles[pool]
+
+        def blocks(pool: int) -> int:
+            if service.engine.kv_blocks is not None:
+                return service.engine.kv_blocks
+            _, gpu = jobs.machine(pool)
+            return kv_blocks(
+                architecture,
+                gpu_memory_bytes=gpu.memory_bytes,
+                tensor_parallel=service.tensor_parallel,
+                precision=service.engine.precision,
+                kv_precision=kv_precision,
+                block_tokens=engine.block_tokens,
+                memory_fraction=engine.memory_fraction,
+                token_budget=budget,
+            )
+
+        # A model that does not fit is refused before anything runs.
+        for pool in jobs.pools_of(queue):
+            blocks(pool)
+
+        def add_command(number: int, pool: int, site: str, role: str, gpus: int) -> AddReplica:
+            host_w = jobs.pools[pool].host_active_w / jobs.pools[pool].facts.node.gpus_per_node * gpus
+            return AddReplica(
+                replica_id=number,
+                site=site,
+                role=role,  # type: ignore[arg-type]
+                gpus=gpus,
+                profile=profile(pool),
+                kv_blocks=blocks(pool),
+                host_w=host_w,
+            )
+
+        split = service.disaggregated
+        roles = ("prefill",) * split.prefill + ("decode",) * split.decode if split else ()
+        minimum = len(roles) or service.replicas.minimum
+        maximum = len(roles) or service.replicas.highest
+        first_pool = jobs.pools_of(queue)[0]
+        from simulator.llm.memory import kv_bytes_per_token
+
+        node, _ = jobs.machine(first_pool)
+        nic = jobs.site_of(first_pool).fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s or 0.0
+        rules = ServiceRules(
+            name=service.name,
+            tenant=service.tenant or service.name,
+            tiers=tuple(tier.name for tier in tiers) or ("standard",),
+            ttft_slo_s=tuple(tier.ttft_slo_s or math.inf for tier in tiers) or (math.inf,),
+            rule=rule,
+            router=ROUTERS[service.router](),
+            kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
+            transfer_bytes_per_s=nic * service.tensor_parallel if split and nic else math.inf,
+            weight=weight,
+            origin_s=-_since_hour_s(self.scenario),
+        )
+        scaler_name = service.replicas.autoscale
+        return ServicePlan(
+            name=service.name,
+            crowd=_crowd(service, rules, source),
+            source=None,
+            queue=queue,
+            tenant=service.tenant or service.name,
+            model=service.model,
+            tiers=rules.tiers,
+            ttft_slo_s=rules.ttft_slo_s,
+            gpus_per_replica=service.tensor_parallel,
+            minimum=minimum,
+            maximum=maximum,
+            autoscaler=AUTOSCALERS[scaler_name](),
+            behaviour=jobs.add(
+                Behaviour(
+                    kind="replica",
+                    profile_for=self._replica_watts(profile),
+                    start_s=service.cold_start_s,
+                    restart_s=service.cold_start_s,
+                )
+            ),
+            add_command=add_command,
+            roles=roles,
+            flows=bool(split),
+            transfer_bytes_per_s=rules.transfer_bytes_per_s,
+            priority=service.priority,
+            weight=weight,
+        )
+
+    def _replica_watts(
+        self, profile: Callable[[int], ServingProfile]
+    ) -> Callable[[int, Placement, int], Any]:
+        """Return what the board asks of a replica: its watts come from the crowd, later."""
+
+        def profile_for(job: int, placement: Placement, gpus: int) -> GivenProfile:
+            serving = profile(placement.pool)
+            return GivenProfile(1.0, 1.0, serving.idle_power_w, serving.power.floor_w)
+
+        return profile_for
+
+    def _queue(self, service: Service) -> str:
+        if service.queue is not None:
+            return service.queue
+        for queue in self.scenario.queues:
+            sites = {pool.partition(".")[0] for pool in queue.pools}
+            if not service.sites or sites & set(service.sites):
+                return queue.name
+        raise BuildError(f"workloads.{service.name}: no queue has a pool at {', '.join(service.sites)}")
+
+    def _source(self, service: Service) -> RequestSource:
+        jobs = self.jobs
+        shares = tuple(tier.share_fraction for tier in service.tiers) or (1.0,)
+        if service.trace is not None:
+            names = tuple(tier.name for tier in service.tiers)
+            return LoggedRequests(read_requests(Path(service.trace), names), jobs.horizon_s)
+        demand, lengths = service.demand, self._lengths(service)
+        assert demand is not None
+        shape = jobs.scenario.catalog.shape(demand.shape) if demand.shape != "flat" else None
+        if demand.requests_per_s is not None:
+            wanted = Demand(demand.requests_per_s, shape, demand.peak_to_mean)
+        elif demand.tokens_per_s is not None:
+            wanted = Demand.of_tokens(
+                demand.tokens_per_s, lengths.mean_output_tokens, shape, demand.peak_to_mean
+            )
+        elif demand.users is not None:
+            assert demand.requests_per_user_per_s is not None
+            wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, shape, demand.peak_to_mean)
+        else:
+            assert demand.gpu_seconds_per_s is not None
+            wanted = Demand.of_gpu_time(
+                demand.gpu_seconds_per_s,
+                self._gpu_s_per_request(service, lengths),
+                shape,
+                demand.peak_to_mean,
+            )
+        rate = wanted.rate_per_s(jobs.scenario.calendar, jobs.horizon_s)
+        if service.mode == "thinned":
+            rate = rate.scaled(service.thin_fraction)
+        return DrawnRequests(
+            rate, lengths, jobs.streams, service.name, tier_shares=shares, arrivals=demand.arrivals
+        )
+
+    def _lengths(self, service: Service) -> Lengths:
+        choice = service.lengths
+        assert choice is not None
+        if choice.name is not None:
+            return LognormalLengths(self.scenario.catalog.lengths(choice.name))
+        if choice.prompt_mean is None or choice.output_mean is None:
+            raise BuildError(
+                f"workloads.{service.name}.lengths: give a catalog name, or prompt_mean and output_mean"
+            )
+        return LognormalLengths.from_means(
+            choice.prompt_mean,
+            choice.output_mean,
+            prompt_median_tokens=choice.prompt_median,
+            output_median_tokens=choice.output_median,
+        )
+
+    def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
+        """Return the GPU-seconds of a mean request at the batch a busy replica runs. [s]"""
+        jobs, catalog = self.jobs, self.scenario.catalog
+        architecture = Architecture.from_spec(catalog.model(service.model))
+        _, gpu = jobs.machine(jobs.pools_of(self._queue(service))[0])
+        profile = serving_profile(
+            architecture, gpu, tensor_parallel=service.tensor_parallel, precision=service.engine.precision
+        )
+        batch = 64
+        context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
+        step_s = profile.iteration.iteration_ps(batch, batch, int(batch * context)) / 1e12
+        return step_s * lengths.mean_output_tokens / batch * service.tensor_parallel
+
+
+def _crowd(service: Service, rules: ServiceRules, source: RequestSource) -> Any:
+    """Return the crowd of a service's mode."""
+    return TwinCrowd(rules, source)
+
+
+def _kv_precision(precision: str) -> str:
+    """Return the cache's precision where none is given: as engines do, 16 bits."""
+    return precision if precision in ("fp32", "fp16", "bf16") else "bf16"
+
+
+def _since_hour_s(scenario: Any) -> float:
+    """Return how long before the start the last UTC hour began. [s]"""
+    start = scenario.start_utc
+    return float(start.minute * 60 + start.second) % HOUR_S
