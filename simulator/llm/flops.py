@@ -95,7 +95,7 @@ def training_flop_per_token(
     --------
     >>> gpt3 = Architecture("gpt-3", 96, 12288, 96, 96, 128, 49152, 51200, gated_mlp=False)
     >>> round(training_flop_per_token(gpt3, 2048) / 1e12, 3)
-    1.077
+    1.076
     """
     core = convention.attention_share * attention_flop_per_token(architecture, context_tokens)
     total = 6.0 * architecture.matmul_parameters + 3.0 * core
