@@ -65,6 +65,9 @@ def _shortened(names: list[str]) -> str:
 
 def _facts(shelf: Catalog, kind: str, name: str | None) -> Iterator[str]:
     """Return the lines for a kind's entries, or for the values of one."""
+    from simulator.foundation.plugins import yaml_key
+    from simulator.foundation.units import render
+
     if name is None:
         for entry in shelf.names(kind):
             yield f"{entry:28} {shelf.get(kind, entry).title}"
@@ -72,11 +75,11 @@ def _facts(shelf: Catalog, kind: str, name: str | None) -> Iterator[str]:
     yield f"{kind} {name}: {shelf.get(kind, name).title}"
     for value in shelf.values(kind, name):
         said = "(blank)" if value.value is None else value.written
-        span = (
-            f"  [{value.low:g} to {value.high:g}]" if value.low is not None and value.high is not None else ""
-        )
+        span = ""
+        if value.low is not None and value.high is not None:
+            span = f"  [{render(value.low, value.unit)} to {render(value.high, value.unit)}]"
         source = ", ".join(part for part in (value.basis, value.source, value.date) if part)
-        yield f"  {value.field:34} {said:24}{span} {source}".rstrip()
+        yield f"  {yaml_key(value.field, value.unit):34} {said:24}{span} {source}".rstrip()
         if value.note:
             yield textwrap.fill(value.note, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
@@ -92,5 +95,5 @@ def _plugins(rows: Any, kind: str, name: str | None) -> Iterator[str]:
     cls = find(rows, name, kind)
     yield f"{kind} {name}: {(cls.__doc__ or '').strip().splitlines()[0]}"
     for field in fields_of(cls):
-        default = "required" if field.required else f"default {field.default}"
+        default = "required" if field.required else f"default {field.default!r}"
         yield f"  {field.key:28} {field.unit or '':12} {default:16} {field.meaning}".rstrip()

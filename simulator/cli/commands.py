@@ -30,7 +30,8 @@ class Refusal(click.ClickException):
 
     def __init__(self, error: DatahallError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_status
+        # click declares one for the class; here each error has its own.
+        self.__dict__["exit_code"] = error.exit_status
 
     def show(self, file: Any = None) -> None:
         """Print the message as it is, to stderr."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from simulator.catalog.provenance import SCENARIO
 from simulator.catalog.shelf import Catalog
+from simulator.foundation.plugins import yaml_key
 from simulator.foundation.units import render
 from simulator.scenario.branch import Branch
 from simulator.scenario.catalog_names import named
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 Origin = Literal["you", "preset", "default"]
 
 #: Keys that name things and assume nothing.
-_LABELS: Final = frozenset({"title", "question", "name", "kind", "currency", "id"})
+_LABELS: Final = frozenset({"title", "question", "kind", "currency", "id"})
+_YEARS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def as_table(scenario: Scenario) -> str:
 def _shown(row: Assumption) -> str:
     if isinstance(row.value, bool) or not isinstance(row.value, int | float):
         return str(row.value)
+    if isinstance(row.value, int) and row.value < _YEARS:
+        return str(row.value)  # years have no thousands separator
     return render(row.value, row.unit, 6)
 
 
@@ -112,11 +116,12 @@ def _values(value: Any, key: str, route: str, given: frozenset[str]) -> Iterator
                     origin = "preset"
                 yield Assumption(f"{key}{info.key}", _plain(item), info.unit or "", origin)
         return
-    for yaml_key, name in type(value).keys().items():
+    for word, name in type(value).keys().items():
         item, reader = getattr(value, name), type(value).reader(name)
-        if yaml_key in _LABELS or isinstance(reader, CatalogBlock):
+        is_label = word in _LABELS or (word == "name" and reader.is_name)
+        if is_label or isinstance(reader, CatalogBlock):
             continue
-        yield from _entries(item, reader, f"{key}{yaml_key}", f"{route}{name}", given)
+        yield from _entries(item, reader, f"{key}{word}", f"{route}{name}", given)
 
 
 def _entries(item: Any, reader: Any, key: str, route: str, given: frozenset[str]) -> Iterator[Assumption]:
@@ -158,10 +163,10 @@ def _from_catalog(scenario: Scenario) -> Iterator[Assumption]:
     catalog = scenario.catalog
     for kind, name in dict.fromkeys(_entries_named(scenario, catalog)):
         for value in catalog.values(kind, name):
-            if value.value is None or value.value == "":
+            if value.value is None or value.value == "" or value.field == "title":
                 continue
             yield Assumption(
-                key=f"catalog.{kind}.{name}.{value.field}",
+                key=f"catalog.{kind}.{name}.{yaml_key(value.field, value.unit)}",
                 value=_plain(value.value),
                 unit=value.unit,
                 origin="you" if value.source == SCENARIO else "preset",

@@ -52,10 +52,21 @@ def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
                 yield from _enough((*at, "jobs", number), queue, stocks[queue], job.gpus, job.gpu_type)
         elif isinstance(workload, JobStream):
             queue = _queue(scenario, workload.queue)
-            largest = max(job_class.gpus for job_class in catalog.mix(workload.mix).classes)
-            if largest > max(stock.gpus for stock in stocks[queue]):
-                said = f"has jobs of {largest} GPUs; the largest pool of queue {queue!r} holds fewer"
-                yield Mistake((*at, "mix"), f"{workload.mix!r} {said}")
+            yield from _stream(at, workload, catalog, queue, max(stock.gpus for stock in stocks[queue]))
+
+
+def _stream(at: Route, stream: JobStream, catalog: Catalog, queue: str, room: int) -> Iterator[Mistake]:
+    """Return what is wrong with a stream whose largest job could never start."""
+    sizes = [item.gpus for item in catalog.mix(stream.mix).classes]
+    if stream.largest_gpus is not None:
+        sizes = [size for size in sizes if size <= stream.largest_gpus]
+    if not sizes:
+        yield Mistake((*at, "largest"), f"{stream.mix!r} has no job of at most {stream.largest_gpus} GPUs")
+    elif max(sizes) > room:
+        said = (
+            f"{stream.mix!r} has jobs of {max(sizes)} GPUs; the largest pool of queue {queue!r} holds {room}"
+        )
+        yield Mistake((*at, "mix"), said, f"leave them out with `largest: {room}`")
 
 
 def _leaves(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:

@@ -25,6 +25,7 @@ _WHAT = {
     "engines": "engine",
     "grids": "grid",
     "factors": "factor set",
+    "water": "water factor set",
     "climates": "climate",
     "chains": "power chain",
     "failures": "failure preset",
@@ -55,6 +56,7 @@ def named(scenario: Scenario) -> Iterator[tuple[Route, str, str]]:
     if scenario.failures.preset != "none":
         yield ("failures", "preset"), "failures", scenario.failures.preset
     yield ("books", "carbon", "factors"), "factors", scenario.books.carbon.factors
+    yield ("books", "water", "factors"), "water", scenario.books.water.factors
     yield ("books", "cost", "preset"), "costs", scenario.books.cost.preset
 
 

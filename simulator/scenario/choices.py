@@ -128,20 +128,18 @@ class Plugin:
         """Return the plug-in's own name and the values that a catalog entry gives it."""
         rows = seams.table(self.seam)
         catalog = info.context.catalog if info.context is not None else None
-        if name in rows or not self.catalog or catalog is None:
-            try:
-                find(rows, name, self.key, seam=self.seam)
-            except UnknownNameError as error:
-                raise mistake(error.message, error.hint) from None
-            except DatahallError as error:
-                raise mistake(str(error)) from None
-            return name, {}
-        names = catalog.names(self.catalog)
-        if name not in names:
-            known = [*rows, *(entry for entry in names if entry not in rows)]
-            raise mistake(f"unknown {self.key} {name!r}", hint(name, known))
-        entry = catalog.get(self.catalog, name)
-        return entry.kind, entry.parameters
+        entries = catalog.names(self.catalog) if self.catalog and catalog is not None else ()
+        if catalog is not None and name in entries:
+            entry = catalog.get(self.catalog, name)
+            return entry.kind, entry.parameters
+        try:
+            find(rows, name, self.key, seam=self.seam)
+        except UnknownNameError as error:
+            listed = hint(name, [*entries, *(row for row in rows if row not in entries)])
+            raise mistake(error.message, listed if entries else error.hint) from None
+        except DatahallError as error:
+            raise mistake(str(error)) from None
+        return name, {}
 
     def _listed(self) -> str:
         return ", ".join(seams.table(self.seam))

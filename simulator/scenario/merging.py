@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from simulator.catalog.shelf import Catalog
 from simulator.foundation.documents import read_document
 from simulator.foundation.errors import Problem, ScenarioError
 from simulator.foundation.names import hint
@@ -72,13 +73,25 @@ def overridden(root: SaidMap, overrides: tuple[str, ...]) -> tuple[SaidMap, list
             continue
         try:
             value = _value(value_text, place)
-            changed = _set(changed, key.strip().split("."), value, place, key.strip())
+            changed = _set(changed, _words(key.strip()), value, place, key.strip())
         except ScenarioError as error:
             problems.extend(
                 Problem(problem.message, COMMAND_LINE, key=key.strip(), hint=problem.hint)
                 for problem in error.problems
             )
     return changed, problems
+
+
+def _words(key: str) -> list[str]:
+    """Return a key's words; names of catalog entries may hold dots (`llama-3.1-8b`)."""
+    words = key.split(".")
+    catalog = Catalog.shipped()
+    if words[0] == "catalog" and len(words) > 1 and words[1] in catalog.kinds():
+        for end in range(len(words), 3, -1):
+            name = ".".join(words[2:end])
+            if name in catalog.names(words[1]):
+                return [*words[:2], name, *words[end:]]
+    return words
 
 
 def _value(text: str, place: Place) -> Any:

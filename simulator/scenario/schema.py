@@ -23,6 +23,7 @@ _NAMES = {
     ("JobStream", "mix"): "mixes",
     ("Failures", "preset"): "failures",
     ("CarbonRules", "factors"): "factors",
+    ("WaterRules", "factors"): "water",
     ("CostRules", "preset"): "costs",
 }
 
@@ -56,7 +57,7 @@ def _tidy(definition: Any) -> None:
         return
     for value in definition.get("properties", {}).values():
         value.pop("title", None)
-        if "unit" in str(value) or value.get("default") is None:
+        if "unit" in str(value) or value.get("default") is None or isinstance(value["default"], dict):
             value.pop("default", None)
     forms = definition.get("anyOf")
     if isinstance(forms, list) and {"type": "null"} in forms:

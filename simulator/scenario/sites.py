@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from dataclasses import replace
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from simulator.catalog.entries import TariffSpec
+from simulator.catalog.shelf import Catalog
+from simulator.foundation import units
 from simulator.scenario.branch import Branch
 from simulator.scenario.choices import Choice, Plugin
 from simulator.scenario.fields import (
@@ -91,7 +95,7 @@ class Grid(Branch):
 
 
 class Tariff(Branch):
-    """What electricity costs: a catalog tariff, or prices."""
+    """What electricity costs: a catalog tariff, with what is given here in its place."""
 
     short: ClassVar[str] = "name"
 
@@ -99,9 +103,32 @@ class Tariff(Branch):
     energy_usd_per_kwh: EnergyPrice | None = Field(
         default=None, description="Flat energy price; the grid's own price if not given."
     )
+    adder_usd_per_kwh: EnergyPrice | None = Field(
+        default=None, description="On top of each kWh: delivery, levies, tax."
+    )
     demand_charge_usd_per_kw_month: DemandPrice | None = Field(
         default=None, description="Charge on the month's highest 15-minute mean."
     )
+
+    def spec(self, catalog: Catalog) -> TariffSpec:
+        """Return the tariff, whoever gives its parts; what nobody gives costs nothing."""
+        entry = _NO_TARIFF if self.name is None else catalog.tariff(self.name)
+        parts = ("energy_usd_per_kwh", "adder_usd_per_kwh", "demand_charge_usd_per_kw_month")
+        return replace(
+            entry, **{name: getattr(self, name) for name in parts if getattr(self, name) is not None}
+        )
+
+
+#: Energy at the grid's own price, and nothing else.
+_NO_TARIFF: Final = TariffSpec(
+    name="given",
+    title="As the scenario says",
+    energy_usd_per_kwh=None,
+    adder_usd_per_kwh=0.0,
+    demand_charge_usd_per_kw_month=0.0,
+    minimum_peak_fraction=0.0,
+    price_year=units.CURRENCY_YEAR,
+)
 
 
 class Interconnection(Branch):

@@ -128,6 +128,9 @@ class JobStream(Branch):
     name: Name = Field(description="Name of the stream; its jobs are NAME-0, NAME-1, ...")
     mix: Words = Field(description="Catalog name of the sizes and run times.")
     tenants: Mapping[Name, Share] = Field(default={}, description="Shares of the load; they sum to 1.")
+    largest_gpus: Count | None = Field(
+        default=None, alias="largest", description="Leave out the mix's jobs of more GPUs than this."
+    )
     load_gpus: Load = Field(alias="load", description='Work offered: "90 GPUs on average".')
     power_per_gpu_w: Power | None = Field(default=None, description="Given watts of a busy GPU.")
     queue: Name | None = Field(default=None, description="Queue that the jobs are submitted to.")
