@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.foundation.errors import TraceError
 from simulator.foundation.time_grid import snap
 from simulator.workload.moments import snap_all
 
@@ -160,8 +161,9 @@ class JobTable:
 
     Raises
     ------
-    ValueError
-        If columns differ in length, rows are out of order, or ids repeat.
+    TraceError
+        If columns differ in length, rows are out of order, a value is impossible, or an id
+        stands twice; the message gives the rows.
     """
 
     job_id: tuple[str, ...]
@@ -189,12 +191,12 @@ class JobTable:
         for name in _INT_FIELDS + _FLOAT_FIELDS:
             column = getattr(self, name)
             if len(column) != count:
-                raise ValueError(f"column {name} has {len(column)} rows, job_id has {count}")
+                raise TraceError(f"column {name} has {len(column)} rows, job_id has {count}")
             column.setflags(write=False)
         for name in _TEXT_FIELDS:
             labels: Labels = getattr(self, name)
             if len(labels.code) != count:
-                raise ValueError(f"column {name} has {len(labels.code)} rows, job_id has {count}")
+                raise TraceError(f"column {name} has {len(labels.code)} rows, job_id has {count}")
             labels.code.setflags(write=False)
         self._check_rows()
 
@@ -208,14 +210,14 @@ class JobTable:
         ):
             bad = np.flatnonzero(~good)
             if len(bad):
-                raise ValueError(
+                raise TraceError(
                     f"{name} is impossible at rows {bad[:5].tolist()}: "
                     f"{getattr(self, name)[bad[:5]].tolist()}"
                 )
         step = np.diff(self.submitted_s)
         disorder = np.flatnonzero((step < 0) | ((step == 0) & (np.diff(self.order_id) < 0)))
         if len(disorder):
-            raise ValueError(
+            raise TraceError(
                 "rows must be sorted by submitted_s and then order_id; "
                 f"row {int(disorder[0]) + 1} comes before the row above it"
             )
@@ -223,7 +225,9 @@ class JobTable:
             seen: dict[str, int] = {}
             for row, job_id in enumerate(self.job_id):
                 if job_id in seen:
-                    raise ValueError(f"job id {job_id!r} stands in rows {seen[job_id]} and {row}")
+                    raise TraceError(
+                        f"job id {job_id!r} stands in rows {seen[job_id]} and {row}; expected each once"
+                    )
                 seen[job_id] = row
 
     def __len__(self) -> int:
@@ -357,18 +361,6 @@ class JobTable:
             column = getattr(self, name)
             columns[name] = column.take(rows) if isinstance(column, Labels) else column[rows]
         return JobTable(skipped=self.skipped, **columns)  # type: ignore[arg-type]
-
-    def until(self, end_s: float) -> JobTable:
-        """Return the jobs submitted up to `end_s`; the rest is counted in `skipped`."""
-        count = int(np.searchsorted(self.submitted_s, end_s, side="right"))
-        if count == len(self):
-            return self
-        left_out = {**self.skipped, "submitted after the end of the run": len(self) - count}
-        return replace(self.take(np.arange(count)), skipped=left_out)
-
-    def first(self, count: int) -> JobTable:
-        """Return the first `count` jobs, fewer if there are not as many."""
-        return self if count >= len(self) else self.take(np.arange(count))
 
     def with_prefix(self, prefix: str) -> JobTable:
         """Return the same jobs under longer ids, so that two workloads can share a run."""

@@ -1,4 +1,4 @@
-"""How long prompts and answers are: a joint log-normal, or the pairs of a log."""
+"""How long prompts and answers are: a joint log-normal under caps."""
 
 from __future__ import annotations
 
@@ -173,51 +173,6 @@ class _LognormalStream:
         output = np.ceil(spec.output_median_tokens * np.exp(spec.output_sigma * across))
         kept = (prompt <= spec.prompt_cap_tokens) & (output <= spec.output_cap_tokens)
         return prompt[kept].astype(np.int64), output[kept].astype(np.int64)
-
-
-class LoggedLengths:
-    """Pairs drawn with replacement from those of a log, so that their dependence is the log's.
-
-    Parameters
-    ----------
-    prompt_tokens, output_tokens
-        The pairs, 1 or more each. [tokens]
-    """
-
-    def __init__(self, prompt_tokens: Tokens, output_tokens: Tokens) -> None:
-        if len(prompt_tokens) != len(output_tokens) or not len(prompt_tokens):
-            raise CatalogError(
-                f"{len(prompt_tokens)} prompt lengths for {len(output_tokens)} output lengths; expected pairs"
-            )
-        self._prompt_tokens = prompt_tokens
-        self._output_tokens = output_tokens
-
-    @property
-    def mean_prompt_tokens(self) -> float:
-        """Expected prompt length. [tokens]"""
-        return float(self._prompt_tokens.mean())
-
-    @property
-    def mean_output_tokens(self) -> float:
-        """Expected output length. [tokens]"""
-        return float(self._output_tokens.mean())
-
-    def stream(self, rng: np.random.Generator) -> LengthStream:
-        """Return a source of lengths that draws from `rng` alone."""
-        return _LoggedStream(self._prompt_tokens, self._output_tokens, rng)
-
-
-class _LoggedStream:
-    """Draws one uniform number a pair."""
-
-    def __init__(self, prompt_tokens: Tokens, output_tokens: Tokens, rng: np.random.Generator) -> None:
-        self._prompt_tokens = prompt_tokens
-        self._output_tokens = output_tokens
-        self._rng = rng
-
-    def next_block(self, count: int) -> tuple[Tokens, Tokens]:
-        rows = (self._rng.random(count) * len(self._prompt_tokens)).astype(np.int64)
-        return self._prompt_tokens[rows], self._output_tokens[rows]
 
 
 def _means(spec: LengthsSpec) -> tuple[float, float]:

@@ -109,13 +109,6 @@ def test_cutting_a_table_and_joining_it_again_changes_nothing(specs, cut):
     assert list(JobTable.concatenate(parts)) == list(whole)
 
 
-@given(jobs, st.floats(0.0, 6.0))
-def test_until_loses_no_job_uncounted(specs, end_s):
-    early = JobTable.from_specs(specs).until(end_s)
-    assert len(early) + sum(early.skipped.values()) == len(specs)
-    assert all(job.submitted_s <= end_s for job in early)
-
-
 def mutated(good: bytes) -> st.SearchStrategy[bytes]:
     """Return good text with a few bytes replaced, cut out or put in."""
     edit = st.tuples(st.integers(0, len(good)), st.integers(0, 4), st.binary(max_size=4))

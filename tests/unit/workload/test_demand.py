@@ -113,3 +113,10 @@ def test_a_shape_that_is_no_week_is_refused(week, message):
 def test_a_rate_that_is_no_rate_is_refused(rate):
     with pytest.raises(CatalogError, match="expected a number, 0 or more"):
         Demand(rate)
+
+
+def test_multipliers_printed_with_few_digits_still_have_a_mean_of_one():
+    week = np.r_[1.05, np.ones(167)]
+    assert Demand(7.0, ShapeSpec("printed", "Printed", week)).rate_per_s(
+        BERLIN, WEEK_S
+    ).mean() == pytest.approx(7.0, rel=1e-12)

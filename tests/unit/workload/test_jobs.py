@@ -9,6 +9,7 @@ from dataclasses import FrozenInstanceError, fields
 import numpy as np
 import pytest
 
+from simulator.foundation.errors import TraceError
 from simulator.workload.jobs import JobLists, JobSpec, JobTable, Labels
 
 
@@ -86,12 +87,12 @@ def test_arrays_are_read_only_and_facts_frozen():
     ],
 )
 def test_impossible_rows_are_named(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TraceError, match=message):
         JobTable.from_specs([job("a"), job("b", **({"submitted_s": 7.0} | change))])
 
 
 def test_an_id_may_stand_once_only():
-    with pytest.raises(ValueError, match="job id 'a' stands in rows 0 and 2"):
+    with pytest.raises(TraceError, match="job id 'a' stands in rows 0 and 2"):
         JobTable.from_specs([job("a", 1.0), job("b", 2.0), job("a", 3.0)])
 
 
@@ -126,23 +127,9 @@ def test_joining_nothing_gives_no_jobs():
 
 def test_two_workloads_with_one_id_are_refused_until_prefixed():
     table = JobTable.from_specs([job("1")])
-    with pytest.raises(ValueError, match="job id '1' stands in rows 0 and 1"):
+    with pytest.raises(TraceError, match="job id '1' stands in rows 0 and 1"):
         JobTable.concatenate([table, table])
     assert JobTable.concatenate([table, table.with_prefix("b-")]).job_id == ("1", "b-1")
-
-
-def test_jobs_after_the_end_are_left_out_and_counted():
-    table = JobTable.from_specs([job("a", 1.0), job("b", 2.0), job("c", 2.5)])
-    early = table.until(2.0)
-    assert early.job_id == ("a", "b")
-    assert early.skipped == {"submitted after the end of the run": 1}
-    assert table.until(3.0) is table
-
-
-def test_the_first_jobs_are_a_table_of_their_own():
-    table = JobTable.from_specs([job("a", 1.0), job("b", 2.0, tenant="x")])
-    assert list(table.first(1)) == [table.spec(0)]
-    assert table.first(5) is table
 
 
 def test_labels_round_trip():

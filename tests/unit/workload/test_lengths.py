@@ -7,7 +7,7 @@ import pytest
 
 from simulator.catalog.entries import LengthsSpec
 from simulator.foundation.errors import CatalogError
-from simulator.workload.lengths import LoggedLengths, LognormalLengths
+from simulator.workload.lengths import LognormalLengths
 
 SPEC = {
     "name": "chat",
@@ -82,17 +82,3 @@ def test_means_that_no_law_has_are_refused(given, message):
 def test_impossible_laws_are_refused(change, message):
     with pytest.raises(CatalogError, match=message):
         LognormalLengths(spec(**change))
-
-
-def test_logged_lengths_keep_pairs_together():
-    prompt, output = np.array([1, 10, 100]), np.array([2, 20, 200])
-    lengths = LoggedLengths(prompt, output)
-    drawn, paired = lengths.stream(np.random.default_rng(4)).next_block(1000)
-    assert set(drawn.tolist()) == {1, 10, 100}
-    assert (paired == 2 * drawn).all()
-    assert (lengths.mean_prompt_tokens, lengths.mean_output_tokens) == (37.0, 74.0)
-
-
-def test_logged_lengths_without_pairs_are_refused():
-    with pytest.raises(CatalogError, match="0 prompt lengths for 0 output lengths"):
-        LoggedLengths(np.empty(0, np.int64), np.empty(0, np.int64))

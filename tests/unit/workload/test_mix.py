@@ -13,7 +13,7 @@ from simulator.foundation.calendar import Calendar
 from simulator.foundation.errors import CatalogError
 from simulator.foundation.streams import Streams
 from simulator.foundation.units import DAY_S
-from simulator.workload.mix import JobMix
+from simulator.workload.mix import JobMix, up_to
 
 MONDAY = Calendar.from_text("2024-03-04 00:00 Europe/Berlin")
 SPEC = JobMixSpec(
@@ -58,7 +58,7 @@ def test_tenants_are_the_stream_itself_unless_given():
 
 def test_a_longer_run_begins_with_the_same_jobs():
     short, long = jobs(end_s=2 * DAY_S), jobs(end_s=10 * DAY_S)
-    assert list(long.first(len(short))) == list(short)
+    assert list(long)[: len(short)] == list(short)
 
 
 def test_more_load_brings_the_same_jobs_sooner():
@@ -104,3 +104,19 @@ def test_impossible_mixes_are_refused(change, message):
 def test_tenants_whose_shares_do_not_sum_to_one_are_refused():
     with pytest.raises(CatalogError, match=r"tenants of r: shares 0\.4, 0\.4 sum to 0\.8; expected 1"):
         jobs(tenants={"a": 0.4, "b": 0.4})
+
+
+def test_larger_jobs_can_be_left_out_without_losing_load():
+    small = up_to(SPEC, 8)
+    assert [one.gpus for one in small.classes] == [1, 8]
+    # 0.7 and 0.25 of the whole are 0.737 and 0.263 of what stays.
+    assert [one.share_fraction for one in small.classes] == pytest.approx([0.7 / 0.95, 0.25 / 0.95])
+    table = JobMix(small).jobs("r", 90.0, MONDAY, 10 * DAY_S, Streams(1))
+    expected = 90.0 / JobMix(small).mean_gpu_s * 10 * DAY_S
+    # Four standard errors: one false alarm in 16,000.
+    assert abs(len(table) - expected) < 4 * math.sqrt(expected)
+
+
+def test_leaving_out_every_class_is_refused():
+    with pytest.raises(CatalogError, match="no jobs of at most 0 GPUs; smallest: 1"):
+        up_to(SPEC, 0)

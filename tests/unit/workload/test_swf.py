@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
-import time
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from simulator.foundation.errors import TraceError
@@ -138,15 +136,3 @@ def test_inputs_are_read_as_the_reference_schedules_saw_them(shared_data, name):
     ]
     found = [(job.job_id, job.submitted_s, job.work, job.gpus, job.requested_run_s) for job in table]
     assert found == expected
-
-
-@pytest.mark.benchmark
-def test_reading_speed(shared_data):
-    path = shared_data / "scheduling" / "traces" / "swf" / "UniLu-Gaia-2014-2.swf.gz"
-    spent_s = []
-    for _ in range(5):
-        before_s = time.process_time()
-        read_swf(path)
-        spent_s.append(time.process_time() - before_s)
-    print(f"52 thousand lines of SWF in {np.median(spent_s):.3f} CPU s")
-    assert np.median(spent_s) < 0.5
