@@ -31,6 +31,7 @@ from simulator.workload.trace_file import (
     Rows,
     read_csv,
     read_lines,
+    refuse,
     shown,
 )
 
@@ -56,8 +57,8 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
     path
         The log.
     tiers
-        The service's tiers; a column `tier` in our own form must name one of them. Without
-        the column all requests are of the first tier.
+        The service's tiers; with two or more, our own form with a column `tier` must name
+        the tier of each request.
 
     Raises
     ------
@@ -89,10 +90,13 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
 def _columns(path: Path, tiers: Sequence[str]) -> tuple[Rows, Floats, Floats, Floats, IntColumn]:
     """Return places, arrivals, lengths and tiers of a log of any form."""
     if read_lines(path, _EXPECTED)[0].lstrip().startswith(b"{"):
+        _refuse_untold_tiers(path, tiers)
         rows, (stamp_ms, prompt, output) = _json_rows(path)
         rows.check_range(stamp_ms, MOONCAKE[0], "milliseconds, 0 or more", high=LONGEST_S / MILLI)
         return rows, (stamp_ms - stamp_ms[0]) * MILLI, prompt, output, np.zeros(len(rows), dtype=np.int64)
     which, cells = read_csv(path, (TIERED, OWN, AZURE), _EXPECTED)
+    if which != 0:
+        _refuse_untold_tiers(path, tiers)
     tier = np.zeros(len(cells), dtype=np.int64)
     if which == 2:
         arrived_s, names = _azure_clock(cells), AZURE
@@ -102,6 +106,12 @@ def _columns(path: Path, tiers: Sequence[str]) -> tuple[Rows, Floats, Floats, Fl
             tier = _tiers(cells, tiers)
     prompt, output = (cells.parse(cells.columns[name], name, "a whole number") for name in names[1:])
     return cells, arrived_s, prompt, output, tier
+
+
+def _refuse_untold_tiers(path: Path, tiers: Sequence[str]) -> None:
+    """Refuse a log that cannot say which of several tiers a request belongs to."""
+    if len(tiers) > 1:
+        refuse(path, None, f"no column tier, but tiers {', '.join(tiers)}; expected the column, or one tier")
 
 
 def _azure_clock(cells: Cells) -> Floats:

@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from simulator.foundation.errors import TraceError
 from simulator.workload.request_log import read_requests
 
 
@@ -33,6 +34,21 @@ def test_columns_may_stand_in_any_order_among_others(tmp_path):
 def test_tiers_are_named(tmp_path):
     path = written(tmp_path, "arrived_s,prompt_tokens,output_tokens,tier\n0,1,1,standard\n1,1,1,premium\n")
     assert read_requests(path, ("premium", "standard")).tier.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "arrived_s,prompt_tokens,output_tokens\n0,1,1\n",
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 23:59:59,1,1\n",
+        '{"timestamp": 0, "input_length": 7, "output_length": 5}\n',
+    ],
+)
+def test_a_log_without_tiers_does_not_fit_a_service_with_several(tmp_path, text):
+    path = written(tmp_path, text)
+    assert read_requests(path, ("premium",)).tier.tolist() == [0]
+    with pytest.raises(TraceError, match="no column tier, but tiers premium, standard; expected the column"):
+        read_requests(path, ("premium", "standard"))
 
 
 def test_azures_form_counts_from_its_first_request(tmp_path):

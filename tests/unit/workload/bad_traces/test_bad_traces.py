@@ -188,7 +188,7 @@ CASES = [
 
 
 def reading(reader: Callable[..., object], path: Path) -> object:
-    return reader(path, ("premium", "standard")) if reader is read_requests else reader(path)
+    return reader(path, ("premium",)) if reader is read_requests else reader(path)
 
 
 @pytest.mark.parametrize(("reader", "case"), CASES)
