@@ -1,0 +1,101 @@
+"""Tiny scenarios with answers computed by hand: what runs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simulator.accounting.account import account
+from simulator.accounting.books import Books
+from simulator.engine import simulate
+from simulator.results.book_inputs import book_rules, site_books
+from simulator.scenario.reading import load_text
+from simulator.scenario.tree import Scenario
+from simulator.telemetry import PHASES, WAIT_REASONS, MemorySink
+from simulator.telemetry.record import Record
+
+
+@dataclass
+class Drill:
+    """A tiny run: its record, its rows and its books."""
+
+    scenario: Scenario
+    record: Record
+    sink: MemorySink
+
+    def books(self) -> Books:
+        """The accounts, audited."""
+        horizon_s = self.record.horizon_s
+        books = account(self.record, site_books(self.scenario, horizon_s), book_rules(self.scenario))
+        for entry in books.audit:
+            assert entry.relative < 1e-9, entry
+        return books
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """One job's outcome by column."""
+        jobs = self.record.jobs
+        row = jobs.job_id.index(job_id)
+        return {name: getattr(jobs, name)[row] for name in type(jobs).__slots__}
+
+    def segments(self, job_id: str) -> list[tuple[str, float, float, int, float, float]]:
+        """(phase, start_s, end_s, gpus, rate, power_w) of a job in order."""
+        table = self.record.segments
+        row = self.record.jobs.job_id.index(job_id)
+        rows = np.flatnonzero(table["job"] == row)
+        return [
+            (
+                PHASES[table["phase"][i]],
+                float(table["start_s"][i]),
+                float(table["end_s"][i]),
+                int(table["gpus"][i]),
+                float(table["rate"][i]),
+                float(table["power_w"][i]),
+            )
+            for i in rows
+        ]
+
+    def waits(self, job_id: str) -> list[tuple[str, str, float, float]]:
+        """(reason, blocked by, start_s, end_s) of a job in order."""
+        table = self.record.waits
+        row = self.record.jobs.job_id.index(job_id)
+        return [
+            (
+                WAIT_REASONS[table["reason"][i]],
+                WAIT_REASONS[table["blocked_by"][i]],
+                float(table["start_s"][i]),
+                float(table["end_s"][i]),
+            )
+            for i in np.flatnonzero(table["job"] == row)
+        ]
+
+    def events(self, kind: str = "", what: str = "") -> list[tuple[float, str, str, str, str, float]]:
+        """(time_s, kind, what, target, outcome, value) of the events, filtered."""
+        rows = self.sink.columns("events")
+        return [
+            row
+            for row in zip(
+                rows["time_s"],
+                rows["kind"],
+                rows["what"],
+                rows["target"],
+                rows["outcome"],
+                rows["value"],
+                strict=True,
+            )
+            if kind in ("", row[1]) and what in ("", row[2])
+        ]
+
+
+@pytest.fixture
+def drill():
+    """Run a scenario given as text."""
+
+    def run(text: str, *overrides: str) -> Drill:
+        scenario = load_text(text, overrides, name="drill.yaml")
+        sink = MemorySink()
+        return Drill(scenario, simulate(scenario, sink), sink)
+
+    return run
