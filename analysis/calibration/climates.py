@@ -136,7 +136,7 @@ def read_epw(place: Place, data: Path) -> Hours:
 
 def smooth_year(monthly: Array, day_of_year: NDArray[np.int64]) -> Array:
     """Return monthly values as a course of the year, as the synthesis reads them."""
-    return np.interp(day_of_year - 0.5, _MID_MONTH, monthly, period=365.0)
+    return np.asarray(np.interp(day_of_year - 0.5, _MID_MONTH, monthly, period=365.0))
 
 
 def fit(hours: Hours) -> dict[str, Array | float]:

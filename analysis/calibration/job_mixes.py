@@ -82,9 +82,8 @@ class Mix:
         shares = self.share.tolist()
 
         def below_half(x: float) -> float:
-            return (
-                sum(s * NormalDist(log, self.sigma).cdf(x) for s, log in zip(shares, logs, strict=True)) - 0.5
-            )
+            below = [NormalDist(log, self.sigma).cdf(x) for log in logs]
+            return float(np.dot(shares, below)) - 0.5
 
         return math.exp(bisected(below_half, min(logs) - 20.0, max(logs) + 20.0))
 

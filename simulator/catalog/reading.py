@@ -311,8 +311,6 @@ def one_value(kind: Any, unit: str | None, node: Node) -> Any:
         raise ValueError(f"expected a finite number, got {node.described()}")
     if unit is not None and unit not in _SIGNED and value < 0:
         raise ValueError(f"{node.described()} is below zero")
-    if unit == "fraction" and value > 1:
-        raise ValueError(f"{node.described()} is more than the whole; expected 0 to 1")
     if kind is int:
         if value != round(value):
             raise ValueError(f"expected a whole number, got {node.described()}")

@@ -344,8 +344,7 @@ class Catalog:
             reader = Reader(kind, name, self.sources())
             written, where = self._written(reader, name, ())
             entry = reader.entry(written, where)
-            if not reader.problems:
-                self._check_references(kind, name, entry, written, reader.problems)
+            self._check_references(reader, written)
             if reader.problems:
                 raise ScenarioError(reader.problems)
             self._entries[kind, name] = (entry, reader.provenance)
@@ -382,19 +381,16 @@ class Catalog:
             raise ScenarioError([like.problem(f"'{name}' and '{like.text}' are each like the other", key)])
         return self._written(reader, like.text, (*via, name))[0]
 
-    def _check_references(
-        self, kind: str, name: str, entry: Any, written: Mapping[str, Written], problems: list[Problem]
-    ) -> None:
+    def _check_references(self, reader: Reader, written: Mapping[str, Written]) -> None:
         for (owner, field), target in REFERENCES.items():
-            said = written.get(field)
-            if owner == kind and said is not None and getattr(entry, field) not in self.names(target):
-                problems.append(
-                    said.node.problem(
-                        f"no '{getattr(entry, field)}' among the catalog's {target}",
-                        f"catalog.{kind}.{name}.{field}",
-                        hint(getattr(entry, field), self.names(target)),
-                    )
-                )
+            if owner != reader.kind or field not in written:
+                continue
+            node = written[field].node
+            node = node.entries.get("value", node)
+            if node.text not in self.names(target):
+                message = f"no '{node.text}' among the catalog's {target}"
+                key = f"catalog.{owner}.{reader.name}.{field}"
+                reader.problems.append(node.problem(message, key, hint(node.text, self.names(target))))
 
 
 def sources_in(node: Node) -> dict[str, Source]:
