@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import core_schema
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from simulator.foundation.errors import DatahallError, UnknownNameError
 from simulator.foundation.names import hint
@@ -112,7 +112,11 @@ class Plugin:
         name = said.get(self.key)
         if not isinstance(name, str):
             raise mistake(f"'{self.key}' is missing: it says which", f"known: {self._listed()}")
-        plugin, preset = self._look_up(str(name), info)
+        try:
+            plugin, preset = self._look_up(str(name), info)
+        except PydanticCustomError as error:
+            wrong = InitErrorDetails(type=error, loc=(self.key,), input=name)
+            raise ValidationError.from_exception_data(self.seam, [wrong]) from None
         cls = _class_of(self.seam, plugin)
         rest = {key: value for key, value in said.items() if key != self.key}
         branch = read_branch(branch_of(cls, preset), rest, info)

@@ -18,6 +18,7 @@ from simulator.scenario import shipped
 from simulator.scenario.checks import mistakes
 from simulator.scenario.merging import COMMAND_LINE, merged, overridden
 from simulator.scenario.mistake import Mistake
+from simulator.scenario.remainder import further_mistakes
 from simulator.scenario.resolved import given_routes
 from simulator.scenario.said import Route, Said, SaidList, SaidMap, node_of_said, problem_at, said_of
 from simulator.scenario.tree import Scenario
@@ -130,7 +131,8 @@ def finish(
         lines = error.errors(include_url=False)
         found = [_problem(root, line) for line in lines]
         problems += [problem for problem in found if problem.key not in empty]
-        problems += _further(root, [line["loc"] for line in lines], context, catalog)
+        broken = [line["loc"] for line in lines]
+        problems += [_placed(root, wrong) for wrong in further_mistakes(root, broken, context, catalog)]
         raise ScenarioError(_in_order(problems)) from None
     problems += [_placed(root, wrong) for wrong in mistakes(scenario, catalog)]
     if problems:
@@ -207,54 +209,6 @@ def _problem(root: Any, line: Any) -> Problem:
 
 def _placed(root: Any, wrong: Mistake) -> Problem:
     return problem_at(root, wrong.path, wrong.message, wrong.hint)
-
-
-def _further(root: SaidMap, broken: list[Route], context: Reading, catalog: Catalog) -> list[Problem]:
-    """Return what else is wrong, as far as it can be seen without the keys that cannot be read.
-
-    The broken keys are left out and the rest is read again; if it still stands, names and sums
-    are checked, except where a key was left out.
-    """
-    pruned: Any = root
-    for path in broken:
-        pruned = _without(pruned, path)
-    try:
-        scenario = Scenario.model_validate(pruned, context=context)
-    except ValidationError:
-        return []
-    return [
-        _placed(root, wrong)
-        for wrong in mistakes(scenario, catalog, physics=False)
-        if not any(_touches(wrong.path, path) for path in broken)
-    ]
-
-
-def _touches(path: Route, broken: Route) -> bool:
-    """Return whether one route leads through the other."""
-    shorter = min(len(path), len(broken))
-    return path[:shorter] == broken[:shorter]
-
-
-def _without(value: Any, path: Route) -> Any:
-    """Return what was said without the key at the end of a route; items of lists stay."""
-    if not path or not isinstance(value, SaidMap | SaidList):
-        return value
-    step, rest = path[0], path[1:]
-    if isinstance(value, SaidMap):
-        if step not in value:
-            return value
-        kept = value.copy()
-        below = _without(value[str(step)], rest)
-        if not rest or isinstance(value[str(step)], str):
-            del kept[str(step)]
-        else:
-            kept[str(step)] = below
-        return kept
-    if isinstance(step, int) and step < len(value):
-        items = SaidList(value.place, value)
-        items[step] = _without(value[step], rest)
-        return items
-    return value
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

@@ -161,6 +161,7 @@ def problem_at(root: Any, path: Route, message: str, hint: str = "", at_key: boo
         last = number == len(path) - 1
         if (
             isinstance(value, SaidMap)
+            and step in value
             and step in value.key_places
             and (value[step] is None or (last and at_key))
         ):
@@ -174,7 +175,9 @@ def problem_at(root: Any, path: Route, message: str, hint: str = "", at_key: boo
 
 
 def _descend(value: Any, step: str | int) -> tuple[Any, str]:
-    """Return what lies below, and how the step is written."""
+    """Return what lies below, and how the step is written; a text stands for its mapping."""
+    if isinstance(value, str):
+        return value, ""
     if isinstance(step, int):
         below = value[step] if isinstance(value, list | tuple) and step < len(value) else None
         return below, identity(below) or str(step)
