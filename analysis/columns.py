@@ -41,27 +41,3 @@ def coded(table: pa.Table, name: str) -> tuple[NDArray[np.int64], list[str]]:
     rank[order] = np.arange(len(found))
     codes = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
     return (rank[codes] if len(found) else codes), [found[i] for i in order]
-
-
-def quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
-    """Return the smallest value at or below which at least ``share`` of the weight lies.
-
-    Returns
-    -------
-    float
-        NaN if there is no value.
-
-    Examples
-    --------
-    >>> quantile(np.array([3.0, 1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 0.5)
-    2.0
-    """
-    known = ~np.isnan(values)
-    values, weights = values[known], weights[known]
-    if not len(values):
-        return float("nan")
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order])
-    # Up to one part in 1e12 of the total counts as reached: sums of weights are not exact.
-    place = int(np.searchsorted(reached, share * reached[-1] * (1 - 1e-12)))
-    return float(values[order][min(place, len(values) - 1)])

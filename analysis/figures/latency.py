@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.columns import coded, numbers, quantile
+from analysis.columns import coded, numbers
 from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.local_time import LocalTime
 from analysis.palette import BLACK, PALE, colours
+from simulator.results.percentile import quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from analysis.columns import coded, numbers, quantile
+from analysis.columns import coded, numbers
 from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.local_time import LocalTime
 from analysis.palette import DASHES, REASONS, colours, in_order
 from analysis.steps import cut
 from simulator.foundation import StepSeries
+from simulator.results.percentile import quantile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

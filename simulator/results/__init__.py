@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from simulator.results.execution import execute, run
 from simulator.results.finished_run import Run, open_run
+from simulator.results.reaccounting import Reaccount, reaccount
 
-__all__ = ["Run", "open_run"]
+__all__ = ["Reaccount", "Run", "execute", "open_run", "reaccount", "run"]

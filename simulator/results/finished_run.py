@@ -52,23 +52,23 @@ class Run:
     @cached_property
     def provenance(self) -> Mapping[str, Any]:
         """The contents of ``run.json``."""
-        return _read_json(self.path / IDENTITY)
+        return read_json(self.path / IDENTITY)
 
     @cached_property
     def host(self) -> Mapping[str, Any]:
         """The contents of ``host.json``: machine, date and times; empty if it was taken away."""
         path = self.path / "host.json"
-        return _read_json(path) if path.exists() else {}
+        return read_json(path) if path.exists() else {}
 
     @cached_property
     def summary(self) -> Mapping[str, Any]:
         """Flat name -> number, text (stability) or None."""
-        return _read_json(self.path / "summary.json")
+        return read_json(self.path / "summary.json")
 
     @cached_property
     def summary_meta(self) -> Mapping[str, Mapping[str, Any]]:
         """The same names -> unit, boundary, basis, low, high, source, reason (of a null)."""
-        return _read_json(self.path / "summary_meta.json")
+        return read_json(self.path / "summary_meta.json")
 
     def table(self, name: str) -> pa.Table:
         """Return one table (``jobs``, ``segments``, ``power``, ...) as Arrow.
@@ -117,6 +117,12 @@ class Run:
         start = datetime.fromisoformat(str(self.provenance["start_utc"]).replace("Z", "+00:00"))
         return Calendar(start, self.timezone)
 
+    def closing_data(self) -> dict[str, Any]:
+        """Return what ``datahall run --json`` prints: the closing print as plain data."""
+        from simulator.results.digest import digest
+
+        return digest(self)
+
     def closing_lines(self) -> list[str]:
         """Return what ``datahall run`` prints last: at most 30 lines of 100 columns."""
         from simulator.results.closing import closing_lines
@@ -138,7 +144,8 @@ def open_run(path: str | Path) -> Run:
     return Run(folder)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object of a run folder; raise RunFolderError if it cannot be read."""
     try:
         with path.open(encoding="utf-8") as file:
             value = json.load(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -87,13 +88,13 @@ def occupancy_rows(record: Record) -> dict[str, Any]:
     whose: list[str] = []
     times: list[FloatArray] = [np.empty(0)]
     gpus: list[IntArray] = [np.empty(0, dtype=np.int64)]
-    for pool, state, group, time_s, values in rows:
+    for code, place, group, time_s, values in rows:
         keep = _changes(values) & (time_s < record.horizon_s)
         count = int(np.count_nonzero(keep))
-        facts = record.pools[pool]
+        facts = record.pools[code]
         pools += [facts.name] * count
         sites += [record.sites[facts.site].name] * count
-        states += [STATES[state]] * count
+        states += [STATES[place]] * count
         whose += [tenants[group] if group >= 0 else ""] * count
         times.append(time_s[keep])
         gpus.append(values[keep])
@@ -177,11 +178,8 @@ def _by_tenant(
         ]
         whole = np.rint(levels[0]).astype(np.int64)
         busy = levels[1].astype(np.int64)
-        borders = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(group) else []
-        stops = [*borders[1:], len(group)]
-        groups = [
-            (int(group[start]), int(start), int(stop)) for start, stop in zip(borders, stops, strict=True)
-        ]
+        borders = [0, *(np.flatnonzero(group[1:] != group[:-1]) + 1).tolist(), len(group)]
+        groups = [(int(group[start]), start, stop) for start, stop in pairwise(borders) if stop > start]
         answer.append(
             (
                 groups,

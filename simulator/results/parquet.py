@@ -101,7 +101,7 @@ class ParquetSink:
             writer.close()
         self._writers.clear()
 
-    def _arrow(self, table: str, name: str, values: Any, kind: pa.DataType) -> pa.Array:
+    def _arrow(self, table: str, name: str, values: Any, kind: pa.DataType) -> Any:
         import pyarrow as pa
 
         names = self._names.get((table, name))
@@ -141,16 +141,19 @@ class ParquetSink:
         if writer is None:
             text = [column.name for column in declared.columns if _is_name(table, column.name)]
             floats = [column.name for column in declared.columns if column.dtype.startswith("float")]
+            options: dict[str, Any] = {
+                "version": "2.6",
+                "data_page_version": "1.0",
+                "compression": "zstd",
+                "compression_level": 3,
+                "use_dictionary": text,
+                "column_encoding": dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+                "write_statistics": True,
+            }
             writer = pq.ParquetWriter(
                 self._folder / f"{table}.parquet",
                 arrow_schema(declared, self._stamp),
-                version="2.6",
-                data_page_version="1.0",
-                compression="zstd",
-                compression_level=3,
-                use_dictionary=text,
-                column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-                write_statistics=True,
+                **options,
             )
             self._writers[table] = writer
         return writer
@@ -163,12 +166,14 @@ def arrow_schema(table: Table, stamp: Mapping[str, str] | None = None) -> pa.Sch
     fields = [
         pa.field(
             column.name,
-            pa.string() if _is_name(table.name, column.name) else pa.type_for_alias(column.dtype),
+            pa.string() if _is_name(table.name, column.name) else pa.from_numpy_dtype(np.dtype(column.dtype)),
             metadata={"unit": column.unit, "meaning": column.meaning},
         )
         for column in table.columns
     ]
-    return pa.schema(fields, metadata={"table": table.name, "meaning": table.meaning} | dict(stamp or {}))
+    about: dict[str | bytes, str | bytes] = {"table": table.name, "meaning": table.meaning}
+    about.update((stamp or {}).items())
+    return pa.schema(fields, metadata=about)
 
 
 def read_table(folder: Path, name: str) -> pa.Table:
@@ -213,12 +218,12 @@ def _is_text(values: Any) -> bool:
     return isinstance(values, list) and (not values or isinstance(values[0], str))
 
 
-def _named(codes: np.ndarray[Any, Any], names: Sequence[str]) -> pa.Array:
+def _named(codes: np.ndarray[Any, Any], names: Sequence[str]) -> Any:
     import pyarrow as pa
 
     known = (codes >= 0) & (codes < len(names))
     if np.any(codes >= len(names)):
         worst = int(codes.max())
         raise ValueError(f"code {worst} has no name; {len(names)} are known")
-    chosen = pa.array(np.where(known, codes, 0).astype(np.int32), mask=~known)
+    chosen: Any = pa.array(np.where(known, codes, 0).astype(np.int32), mask=~known)
     return pa.array(list(names), type=pa.string()).take(chosen)

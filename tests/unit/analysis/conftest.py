@@ -368,6 +368,10 @@ def write_campus(
                 "model": "llama-3.3-70b",
                 "tiers": ["premium", "standard"],
                 "ttft_slo_s": [1.0, 5.0],
+                "by_tier": {
+                    "premium": {"ttft_p50_s": 0.21, "ttft_p99_s": 0.74},
+                    "standard": {"ttft_p50_s": 0.33, "ttft_p99_s": 4.6},
+                },
             }
         )
         summary |= write_requests(sink, campus)
@@ -432,8 +436,17 @@ def write_campus(
         "seed": 1,
         "start_utc": "2024-03-03T23:00:00Z",
         "timezone": "Europe/Berlin",
+        "currency": "EUR",
         "horizon_s": horizon_s,
-        "sites": [{"name": "frankfurt", "timezone": "Europe/Berlin", "limit_w": 900_000.0, "gpus": 512}],
+        "sites": [
+            {
+                "name": "frankfurt",
+                "timezone": "Europe/Berlin",
+                "limit_w": 900_000.0,
+                "gpus": 512,
+                "grid": "DE",
+            }
+        ],
         "pools": [
             {
                 "name": "h100",
@@ -464,11 +477,25 @@ def write_campus(
             },
         ],
         "notes": ["chat: 0.4 % of steps outside the measured batch range of llama-3.3-70b fp8 TP4 on H100"],
-        "books": {"cost_usd": costs, "factor_set": "ipcc-ar5-lifecycle", "price_year": 2024},
+        "books": {
+            "cost_usd": costs,
+            "factor_set": "ipcc-ar5-lifecycle",
+            "factor_set_tco2e": {"ipcc-ar5-lifecycle": tonnes / 1e6, "direct": tonnes / 1.2e6},
+            "price_year": 2024,
+        },
+        "training": [{"job": "pretrain-8b", "ettr_fraction": 0.968}] if training else [],
+        "sensitivity": [
+            {
+                "assumption": "GPU life 3-6 yr",
+                "number": "cost",
+                "low_fraction": 0.57,
+                "high_fraction": -0.14,
+            }
+        ],
         "scenario": {
             "title": "Two weeks at a 512-GPU campus",
             "duration_s": horizon_s,
-            "limits": [{"p95_wait": "4 h", "tenant": "small-lab"}, {"pue": 1.3}],
+            "limits": [{"p95_wait_s": 14400.0, "tenant": "small-lab"}, {"pue": 1.1}],
         },
     }
     for name, value in (("summary", summary), ("summary_meta", meta), ("run", run)):

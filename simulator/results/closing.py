@@ -1,0 +1,365 @@
+"""What ``datahall run`` prints last: at most 30 lines of 100 columns."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
+
+if TYPE_CHECKING:
+    from simulator.results.finished_run import Run
+
+COLUMNS: Final = 100
+LINES: Final = 30
+
+#: Where the text after the first word of a block begins.
+_INDENT: Final = 13
+
+#: A number and its unit stay on one line.
+_GLUE: Final = re.compile(r"(\d) (%|[a-zA-Z])")
+
+#: Named one by one; the rest are counted.
+_MOST: Final = 3
+
+#: Unit of a limit's number -> what ``render`` calls it.
+_SUFFIXES: Final[Mapping[str, str]] = {
+    "_s": "s",
+    "_w": "W",
+    "_j": "J",
+    "_g": "g",
+    "_litres_per_kwh": "litres/kWh",
+    "_fraction": "fraction",
+}
+
+
+def closing_lines(run: Run) -> list[str]:
+    """Return the closing print of a finished run.
+
+    Blocks come in the order of the question "what happened, what did it cost, can I trust it?".
+    If they are too long together, the longest lose their last lines, never their first.
+    """
+    found = run.closing_data()
+    blocks = [
+        _gpu_hours(found),
+        _work(run, found),
+        _power(found),
+        _carbon(found),
+        _water(found),
+        _cost(found),
+        _waiting(found),
+        _limits(found),
+        _moves(found),
+        _block("Watch", found["watch"], most=4),
+        _audit(found),
+    ]
+    head, foot = _head(run, found), _foot(found)
+    room = LINES - len(head) - len(foot)
+    while sum(map(len, blocks)) > room:
+        # The GPU-hours stay whole: their lines add up.
+        longest = max(blocks[1:], key=len)
+        del longest[-1]
+        longest[-1] = longest[-1][: COLUMNS - 4].rstrip() + " ..."
+    return [line[:COLUMNS].rstrip() for line in [*head, *(line for block in blocks for line in block), *foot]]
+
+
+def _head(run: Run, found: Mapping[str, Any]) -> list[str]:
+    sites = ", ".join(site["name"] for site in found["sites"][:_MOST])
+    grids = ", ".join(dict.fromkeys(site["grid"] for site in found["sites"] if site.get("grid")))
+    begin = run.calendar.local(0.0)
+    wall = "" if found["wall_s"] is None else f" | {found['wall_s']:.1f} s"
+    facts = (
+        f"{sites} | {grids} | {begin:%Y-%m-%d} + {_span(found['horizon_s'])} | "
+        f"{found['seeds']} seed{'s' if found['seeds'] != 1 else ''}{wall}"
+    )
+    title = found["title"]
+    if len(title) + len(facts) + 3 <= COLUMNS:
+        return [f"{title}{' ' * (COLUMNS - len(title) - len(facts))}{facts}"]
+    return [title, facts]
+
+
+def _gpu_hours(found: Mapping[str, Any]) -> list[str]:
+    hours = found["gpu_hours"]
+    provided = hours["provided"]
+
+    def row(name: str, value: float, note: str = "") -> str:
+        share = f"{100 * value / provided:6.1f} %" if provided else ""
+        return f"{'':{_INDENT}}{name:<19}{value:>11,.0f}  {share}  {note}".rstrip()
+
+    lines = [f"{'GPU-hours':{_INDENT}}{'provided':<19}{provided:>11,.0f}"]
+    lines.append(row("allocated", hours["allocated"]))
+    lines.append(row("  productive", hours["productive"], "modelled"))
+    lines.append(
+        row("  overhead in jobs", hours["overhead"], "(bubbles, communication, checkpoints, starts)")
+    )
+    lines.append(row("  lost to failures", hours["lost"]))
+    others = [f"free {hours['free']:,.0f}"]
+    others += [f"{name} {hours[name]:,.0f}" for name in ("held", "down", "maintenance") if hours[name] >= 0.5]
+    tail = hours["idle_tail"]
+    if tail is not None:
+        others.append(
+            f"of the free, {tail['gpu_hours']:,.0f} are {tail['gpus']:,} GPUs idle after {tail['job']} "
+            f"ended on day {tail['ended_s'] / DAY_S:.1f}"
+        )
+    return lines + _block("", ["  ".join(others)])
+
+
+def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
+    said: list[str] = []
+    for job in found["training"][:_MOST]:
+        parts = [] if job["tokens"] is None else [f"{render(job['tokens'], '')} tokens"]
+        if job["finished_s"] is not None:
+            when = run.calendar.local(job["finished_s"])
+            parts.append(f"{job['state']} {when.day} {when:%b %H:%M}")
+        else:
+            parts.append(f"{job['state']} at the end")
+        if job["mfu_fraction"] is not None:
+            parts.append(f"MFU {render(job['mfu_fraction'], 'fraction')}")
+        if job["restarts"]:
+            parts.append(f"{job['restarts']:.0f} restarts")
+        if job["ettr_fraction"] is not None:
+            parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}")
+        said.append(f"{job['job']}: {', '.join(parts)}")
+    if len(found["training"]) > _MOST:
+        said.append(f"and {len(found['training']) - _MOST} more training jobs")
+    for service in found["services"][:_MOST]:
+        said += _service(service)
+    if len(found["services"]) > _MOST:
+        said.append(f"and {len(found['services']) - _MOST} more services")
+    for group in found["jobs"][:_MOST]:
+        text = f"{group['kind']}: {group['done']:,} of {group['jobs']:,} jobs done"
+        if group["wait_p50_s"] is not None:
+            text += f"; wait p50/p95 {_hours(group['wait_p50_s'])}/{_hours(group['wait_p95_s'])} h"
+        if group["running"]:
+            text += f"; {group['running']:,} still running"
+        if group["queued"]:
+            text += f"; {group['queued']:,} still queued"
+        said.append(text)
+    return _block("Work", said or ["none was asked for"])
+
+
+def _service(service: Mapping[str, Any]) -> list[str]:
+    tiers = ", ".join(
+        f"{tier['tier']} {_pair(tier.get('ttft_p50_s'), tier.get('ttft_p99_s'))}" for tier in service["tiers"]
+    )
+    said = [
+        f"{service['name']}: {render(service.get('requests') or 0.0, '')} requests; TTFT p50/p99 {tiers}",
+    ]
+    tpot = f"TPOT {_pair(service.get('tpot_p50_s'), service.get('tpot_p99_s'))}"
+    verdict = str(service.get("stability") or "no request").upper()
+    headroom = service.get("headroom_fraction")
+    if headroom is not None:
+        verdict += f", headroom {100 * headroom:.0f} %"
+    late = [
+        f"{entry['tier']} p99 above its objective in {entry['hours']} of {entry['of']} hours "
+        f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
+        for entry in service["late_hours"]
+    ]
+    return [*said, "  " + ".  ".join([tpot, *late, verdict])]
+
+
+def _power(found: Mapping[str, Any]) -> list[str]:
+    power = found["power"]
+    if power["facility_energy_mwh"] is None:
+        return _block("Power", ["not accounted"])
+    peak, limit = power["peak_15min_power_w"], power["limit_w"]
+    parts = [
+        f"IT {power['it_energy_mwh']:,.4g} MWh",
+        f"meter {power['facility_energy_mwh']:,.4g} MWh",
+        f"PUE {_number(power['pue'], '.3f')}",
+    ]
+    if peak is not None:
+        parts.append(f"peak 15 min {render(peak, 'W')}" + (f" of {render(limit, 'W')}" if limit else ""))
+    parts.append(f"load factor {_number(power['load_factor_fraction'], '.2f')}")
+    return _block("Power", ["  ".join(parts)])
+
+
+def _carbon(found: Mapping[str, Any]) -> list[str]:
+    carbon = found["carbon"]
+    if carbon["location_tco2e"] is None:
+        return _block("Carbon", ["not accounted"])
+    span = carbon["factor_set_tco2e"]
+    by_set = "" if not span else f" ({min(span.values()):,.4g}-{max(span.values()):,.4g} by factor set)"
+    factors = f" {carbon['factor_set']}" if carbon["factor_set"] else ""
+    parts = [f"location {carbon['location_tco2e']:,.4g} t{factors}{by_set}"]
+    market, marginal = carbon["market_tco2e"], carbon["marginal_tco2e"]
+    if market is None:
+        parts.append("market unknown")
+    elif math.isclose(market, carbon["location_tco2e"], rel_tol=1e-9):
+        parts.append("market = location")
+    else:
+        parts.append(f"market {market:,.4g} t")
+    parts.append("marginal unknown" if marginal is None else f"marginal {marginal:,.4g} t")
+    embodied = carbon["embodied_tco2e"]
+    parts.append("embodied unknown" if embodied is None else f"embodied {embodied:,.4g} t")
+    return _block("Carbon", ["  ".join(parts)])
+
+
+def _water(found: Mapping[str, Any]) -> list[str]:
+    water = found["water"]
+    site, source = water["site_water_m3"], water["source_water_m3"]
+    if site is None:
+        return _block("Water", ["not accounted"])
+    behind = "source unknown" if source is None else f"source {source:,.4g} m3"
+    return _block("Water", [f"site {site:,.4g} m3  {behind}"])
+
+
+def _cost(found: Mapping[str, Any]) -> list[str]:
+    cost, code = found["cost"], str(found["currency"])
+    total = cost["total_cost_usd"]
+    if total is None:
+        return _block("Cost", ["no price is set"])
+
+    def money(usd: float) -> float:
+        return in_currency(usd, code)
+
+    size, letter = (MEGA, "M") if money(total) >= 10 * MEGA else (KILO, "k")
+    parts = sorted(cost["parts_usd"].items(), key=lambda item: (-item[1], item[0]))
+    listed = ", ".join(f"{name} {_amount(money(usd) / size)}" for name, usd in parts if usd)
+    year = f" ({code} of {cost['price_year']})" if cost["price_year"] else ""
+    said = [f"{_amount(money(total) / size)} {letter}{code}: {listed}{year}"]
+    units = [
+        f"{money(cost[key]):,.3g} per {word}"
+        for key, word in (
+            ("usd_per_allocated_gpu_hour", "allocated"),
+            ("usd_per_productive_gpu_hour", "productive GPU-h"),
+        )
+        if cost[key] is not None
+    ]
+    served = [
+        f"{service['name']} {money(service['usd_per_million_tokens']):,.3g} {code} per million output tokens"
+        for service in found["services"][:_MOST]
+        if service.get("usd_per_million_tokens") is not None
+    ]
+    if units:
+        said.append("; ".join([f"{code} {', '.join(units)}", *served]))
+    return _block("Cost", said)
+
+
+def _waiting(found: Mapping[str, Any]) -> list[str]:
+    waiting = found["waiting"]
+    if waiting["gpu_hours"] <= 0:
+        return _block("Who waited", ["nobody"])
+    return _block(
+        "Who waited",
+        [
+            f"{_first(waiting['by_tenant'], 4)} of {waiting['gpu_hours']:,.0f} GPU-h queued: "
+            f"{_first(waiting['by_reason'], 4)}"
+        ],
+    )
+
+
+def _limits(found: Mapping[str, Any]) -> list[str]:
+    said = []
+    for limit in found["limits"]:
+        name = limit["metric"]
+        unit = next((unit for end, unit in _SUFFIXES.items() if name.endswith(end)), "ratio")
+        short = name.removesuffix(next((end for end in _SUFFIXES if name.endswith(end)), "")).replace(
+            "_", " "
+        )
+        if name.endswith("_usd"):
+            short = name.removesuffix("_usd")
+        value = "n/a" if limit["value"] is None else render(limit["value"], unit)
+        of = f" {limit['of']}" if limit["of"] else ""
+        sign, verdict = {True: ("<=", "PASS"), False: (">", "FAIL"), None: ("of", "NOT CHECKED")}[
+            limit["passed"]
+        ]
+        said.append(f"{short}{of} {value} {sign} {render(limit['bound'], unit)} {verdict}")
+    power = found["power"]
+    if power["limit_w"] and power["peak_15min_power_w"] is not None:
+        said.append(f"interconnection {100 * power['peak_15min_power_w'] / power['limit_w']:.0f} % used")
+    return _block("Limits", ["  ".join(said) if said else "none set"])
+
+
+def _moves(found: Mapping[str, Any]) -> list[str]:
+    said = [
+        f"{move['assumption']}: {move['number']} {_change(move['low_fraction'])}/"
+        f"{_change(move['high_fraction'])} %"
+        for move in found["moves"][:4]
+    ]
+    return _block("Moves most", ["  ".join(said) if said else "not estimated for this run"])
+
+
+def _audit(found: Mapping[str, Any]) -> list[str]:
+    audit = found["audit"]
+    worst = audit["worst_relative_difference"]
+    return _block("Audit", [f"{audit['accounts']} accounts balance, worst {worst:.0e}"])
+
+
+def _foot(found: Mapping[str, Any]) -> list[str]:
+    folder = Path(found["folder"])
+    try:
+        shown = os.path.relpath(folder)
+    except ValueError:  # another drive
+        shown = str(folder)
+    if shown.startswith(".."):
+        shown = str(folder)
+    report = folder / "report.html"
+    target = os.path.join(shown, "report.html") if report.exists() else shown
+    site = found["sites"][0] if found["sites"] else {"name": "0"}
+    other = "DE" if site.get("grid") == "FR" else "FR"
+    return textwrap.wrap(
+        f"{target}       next: datahall run {found['name']} sites.{site['name']}.grid={other}",
+        COLUMNS,
+        break_long_words=False,
+    )[:2]
+
+
+def _block(word: str, said: Sequence[str], most: int | None = None) -> list[str]:
+    """Return the lines of a block: its word once, its sentences wrapped and aligned."""
+    lines: list[str] = []
+    for text in said if most is None else said[:most]:
+        inner = len(text) - len(text.lstrip())
+        lines += textwrap.wrap(
+            _GLUE.sub("\\1\N{NO-BREAK SPACE}\\2", text.strip()),
+            COLUMNS - _INDENT - inner,
+            initial_indent=" " * inner,
+            subsequent_indent=" " * max(inner, 2),
+            break_long_words=True,
+            break_on_hyphens=False,
+        )
+    if most is not None and len(said) > most:
+        lines[-1] += f"  (and {len(said) - most} more in the report)"
+    return [
+        f"{word if place == 0 else '':{_INDENT}}{line}".replace("\N{NO-BREAK SPACE}", " ")
+        for place, line in enumerate(lines)
+    ]
+
+
+def _span(seconds: float) -> str:
+    return render(seconds, "s")
+
+
+def _hours(seconds: float | None) -> str:
+    return "n/a" if seconds is None else f"{seconds / HOUR_S:.2g}"
+
+
+def _pair(median: float | None, high: float | None) -> str:
+    if median is None:
+        return "n/a"
+    unit, size = ("ms", 1e-3) if median < 0.1 else ("s", 1.0)
+    return f"{median / size:.2g}/{'n/a' if high is None else f'{high / size:.2g}'} {unit}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.1 else "<0.1"
+
+
+def _change(fraction: float | None) -> str:
+    return "?" if fraction is None else f"{100 * fraction:+.0f}"
+
+
+def _first(shares: Mapping[str, float], most: int) -> str:
+    parts = [f"{name} {100 * share:.0f} %" for name, share in list(shares.items())[:most]]
+    if len(shares) > most:
+        parts.append(f"{len(shares) - most} others")
+    return ", ".join(parts)

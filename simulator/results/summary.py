@@ -1,0 +1,208 @@
+"""``summary.json`` and ``summary_meta.json``: the run in flat numbers, each with its meaning.
+
+A number that does not apply is None, and its meta entry says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.accounting.books import Books
+from simulator.foundation.units import MEGA
+from simulator.results.digest import NOT_QUEUED
+from simulator.results.occupancy import pool_steps
+from simulator.results.percentile import quantile
+from simulator.telemetry import Record, ServiceRecord
+from simulator.telemetry.glossary import SERVICE, SUMMARY
+
+FloatArray = NDArray[np.float64]
+
+#: Key -> why it may be None.
+_REASONS: Final[Mapping[str, str]] = {
+    "mfu_fraction": "no training job with a known model ran",
+    "ettr_fraction": "no training job was submitted",
+    "mean_wait_s": "no job besides services' replicas was submitted",
+    "p95_wait_s": "no job besides services' replicas was submitted",
+    "mean_jct_s": "no job finished",
+    "makespan_s": "no job finished",
+    "pue": "IT drew no energy",
+    "wue_litres_per_kwh": "IT drew no energy",
+    "marginal_tco2e": "the grid gives no marginal intensity, and none is guessed",
+    "embodied_tco2e": "the books leave embodied carbon out, or a node's is blank in the catalog",
+    "cfe_fraction": "the grid gives no clean share",
+    "source_water_m3": "the grid gives no water of generation",
+    "energy_cost_usd": "no energy price is set",
+    "total_cost_usd": "no price is set",
+    "usd_per_productive_gpu_hour": "nothing was productive, or no price is set",
+}
+
+#: Key -> the file it can be recomputed from.
+_SOURCES: Final[Mapping[str, str]] = {
+    "gpus": "run.json",
+    "horizon_s": "run.json",
+    "stranded_fraction": "waits.parquet, occupancy.parquet",
+    "down_fraction": "occupancy.parquet",
+    "mean_wait_s": "jobs.parquet",
+    "p95_wait_s": "jobs.parquet",
+    "mean_jct_s": "jobs.parquet",
+    "makespan_s": "jobs.parquet",
+    "mfu_fraction": "jobs.parquet",
+    "ettr_fraction": "segments.parquet, jobs.parquet",
+    "allocated_fraction": "segments.parquet",
+    "productive_fraction": "jobs.parquet",
+    "peak_facility_power_w": "power.parquet",
+    "peak_15min_power_w": "power.parquet",
+    "load_factor_fraction": "power.parquet",
+    "max_ramp_w_per_s": "power.parquet",
+}
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What is said of one training job beyond its row in the jobs."""
+
+    job: str
+    ettr_fraction: float
+
+
+def summary(record: Record, books: Books) -> dict[str, Any]:
+    """Return the flat names of ``summary.json``; numbers, a word (stability), or None."""
+    found: dict[str, Any] = dict.fromkeys(SUMMARY)
+    found.update({name: value for name, value in books.totals.items() if name in SUMMARY})
+    found.update(_machines(record))
+    found.update(_queue(record))
+    for service in record.services:
+        found.update(_service(service, books))
+    return {name: _number(value) for name, value in found.items()}
+
+
+def summary_meta(
+    numbers: Mapping[str, Any], books: Books, ranges: Mapping[str, tuple[float, float]] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return unit, boundary, basis, low, high and source of every key of the summary.
+
+    Parameters
+    ----------
+    numbers
+        What :func:`summary` returned.
+    books
+        For the tags of carbon and money.
+    ranges
+        Key -> lowest and highest value under other assumptions; others have None: one seed gives
+        no range.
+    """
+    known = ranges or {}
+    meta = {}
+    for name, value in numbers.items():
+        term = SERVICE[name.rsplit(".", 1)[1]] if name.startswith("service.") else SUMMARY[name]
+        low, high = known.get(name, (None, None))
+        meta[name] = {
+            "unit": term.unit,
+            "boundary": term.boundary,
+            "basis": term.basis,
+            "meaning": term.meaning,
+            "low": low,
+            "high": high,
+            "source": _source(name, books),
+            "reason": None if value is not None else _reason(name),
+        }
+    return meta
+
+
+def training_facts(record: Record, books: Books) -> list[TrainingFacts]:
+    """Return what is said of each training job, in submission order.
+
+    ETTR is productive time over time held and waited, as of the whole fleet; bubbles and
+    communication inside a step do not lower it.
+    """
+    jobs = record.jobs
+    facts = []
+    for row, kind in enumerate(jobs.kind):
+        wanted = float(books.jobs["gpu_seconds"][row] + jobs.gpus[row] * np.nan_to_num(jobs.wait_s[row]))
+        if kind != "training" or wanted <= 0:
+            continue
+        share = float(jobs.productive_share[row])
+        useful = float(books.jobs["productive_gpu_seconds"][row]) / share if share > 0 else 0.0
+        facts.append(TrainingFacts(jobs.job_id[row], useful / wanted))
+    return facts
+
+
+def _machines(record: Record) -> dict[str, Any]:
+    owned = sum(pool.gpus for pool in record.pools)
+    provided = owned * record.horizon_s
+    stranded = sum(
+        pool_steps(record, code).gpu_seconds("stranded", record.horizon_s)
+        for code in range(len(record.pools))
+    )
+
+    def share(gpu_seconds: float) -> float | None:
+        return gpu_seconds / provided if provided else None
+
+    return {
+        "gpus": owned,
+        "horizon_s": record.horizon_s,
+        "stranded_fraction": share(stranded),
+    }
+
+
+def _queue(record: Record) -> dict[str, Any]:
+    jobs = record.jobs
+    mine = np.array([kind not in NOT_QUEUED for kind in jobs.kind], dtype=bool)
+    wait_s = np.asarray(jobs.wait_s)[mine]
+    submitted_s, finished_s = np.asarray(jobs.submitted_s)[mine], np.asarray(jobs.finished_s)[mine]
+    ended = ~np.isnan(finished_s)
+    spans_s = finished_s[ended] - submitted_s[ended]
+    return {
+        "mean_wait_s": float(np.mean(wait_s)) if len(wait_s) else None,
+        "p95_wait_s": quantile(wait_s, np.ones(len(wait_s)), 0.95),
+        "mean_jct_s": float(np.mean(spans_s)) if len(spans_s) else None,
+        "makespan_s": float(finished_s[ended].max() - submitted_s.min()) if ended.any() else None,
+    }
+
+
+def _service(service: ServiceRecord, books: Books) -> dict[str, Any]:
+    said, rows = service.summary, np.array(service.replica_jobs, dtype=np.int64)
+    tokens = float(said.get("tokens_out", 0.0))
+
+    def per_token(column: str, size: float) -> float | None:
+        return size * float(np.sum(books.jobs[column][rows])) / tokens if tokens > 0 else None
+
+    numbers = {name: said.get(name) for name in SERVICE}
+    numbers["joules_per_token"] = per_token("it_energy_j", 1.0)
+    numbers["gco2e_per_million_tokens"] = per_token("location_gco2e", MEGA)
+    numbers["usd_per_million_tokens"] = per_token("cost_usd", MEGA)
+    return {f"service.{service.name}.{name}": value for name, value in numbers.items()}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _reason(name: str) -> str:
+    if name.startswith("service."):
+        return "no request was answered, or nothing of this kind can be said"
+    return _REASONS.get(name, "nothing of this kind happened")
+
+
+def _source(name: str, books: Books) -> str:
+    if name in _SOURCES:
+        return _SOURCES[name]
+    if name.startswith("service."):
+        return "requests.parquet, services_hourly.parquet, jobs.parquet"
+    tags = books.tags
+    if name.endswith("_tco2e"):
+        said = [f"{tag} {tags[tag]}" for tag in ("factor_set", "basis", "vintage", "market") if tags.get(tag)]
+        return ", ".join(["hourly.parquet", *said])
+    if name.endswith("_usd") or "usd_per" in name:
+        return f"jobs.parquet, prices of {tags.get('price_year') or 'no stated year'}"
+    return "hourly.parquet"
