@@ -1,0 +1,112 @@
+"""Iteration time in integers: a leap equals its steps, and nothing gets cheaper by growing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from simulator.foundation.errors import CatalogError, LayoutError
+from simulator.llm.architecture import Architecture
+from simulator.performance.serving import prefill_pairs, serving_profile
+
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@pytest.fixture(scope="module")
+def replica(llama_70b, h100):
+    return serving_profile(llama_70b, h100, tensor_parallel=4, precision="fp8")
+
+
+@shared
+@given(steps=st.integers(0, 300), batch=st.integers(1, 256), context=st.integers(0, 2_000_000))
+def test_a_leap_is_exactly_its_steps(replica, steps, batch, context):
+    iteration = replica.iteration
+    one_by_one = sum(iteration.iteration_ps(batch, batch, context + step * batch) for step in range(steps))
+    assert iteration.decode_ps(steps, batch, context) == one_by_one
+
+
+@shared
+@given(tokens=st.integers(0, 8191), batch=st.integers(0, 1024), context=st.integers(0, 10_000_000))
+def test_more_work_is_never_cheaper(replica, tokens, batch, context):
+    cost = replica.iteration.iteration_ps
+    base = cost(tokens, batch, context, 1000)
+    assert isinstance(base, int)
+    assert cost(tokens + 1, batch, context, 1000) >= base
+    assert cost(tokens, batch + 1, context, 1000) > base
+    assert cost(tokens, batch, context + 1, 1000) > base
+    assert cost(tokens, batch, context, 100_000) > base
+
+
+def test_weights_make_a_plateau_and_arithmetic_a_slope(replica):
+    table = replica.iteration.tokens_ps
+    assert table[32] < 1.1 * table[1]
+    assert table[8192] > 1.8 * table[4096] > 3.2 * table[2048]
+
+
+def test_the_table_cannot_be_changed(replica):
+    with pytest.raises(ValueError, match="read-only"):
+        replica.iteration.tokens_ps[0] = 1
+
+
+def test_chunks_of_a_prompt_meet_as_many_pairs_as_the_whole():
+    assert sum(prefill_pairs(512, start) for start in range(0, 4096, 512)) == prefill_pairs(4096)
+
+
+def test_more_gpus_and_fewer_bits_are_faster(llama_70b, h100):
+    def decode(gpus, precision):
+        profile = serving_profile(llama_70b, h100, tensor_parallel=gpus, precision=precision)
+        return profile.iteration.iteration_ps(32, 32, 32_000)
+
+    assert decode(8, "bf16") < decode(4, "bf16") < decode(2, "bf16")
+    assert decode(4, "fp8") < decode(4, "bf16")
+
+
+def test_more_bandwidth_is_faster(catalog, llama_70b, h100):
+    h200 = catalog.get("gpus", "h200-sxm")
+    near = serving_profile(llama_70b, h100, tensor_parallel=4).iteration.iteration_ps(8, 8, 8_000)
+    wide = serving_profile(llama_70b, h200, tensor_parallel=4).iteration.iteration_ps(8, 8, 8_000)
+    assert wide < near
+
+
+def test_a_lower_clock_slows_prompts_more_than_decoding(replica):
+    slow = replica.at_clock(0.6)
+    prompt = slow.iteration.iteration_ps(8192, 1, 0) / replica.iteration.iteration_ps(8192, 1, 0)
+    decode = slow.iteration.iteration_ps(8, 8, 8_000) / replica.iteration.iteration_ps(8, 8, 8_000)
+    assert 1.0 < decode < prompt
+    assert slow.at_clock(1.0).iteration.iteration_ps(8, 8, 8_000) == (
+        replica.iteration.iteration_ps(8, 8, 8_000)
+    )
+    assert slow.decode_power_w(64) < replica.decode_power_w(64)
+    assert slow.prefill_power_w < replica.prefill_power_w
+
+
+def test_watts_rise_with_the_batch_and_prompts_draw_most(replica, h100):
+    batches = [replica.decode_power_w(batch, 500) for batch in (1, 8, 32, 128)]
+    assert batches == sorted(batches)
+    assert replica.idle_power_w == replica.decode_power_w(0) < batches[0]
+    assert batches[-1] < replica.prefill_power_w <= h100.tdp_w
+
+
+def test_host_time_hides_or_does_not(llama_8b, h100):
+    hidden = serving_profile(llama_8b, h100, tensor_parallel=1, cpu_overhead_s=2e-3)
+    shown = serving_profile(llama_8b, h100, tensor_parallel=1, cpu_overhead_s=2e-3, overlaps_cpu=False)
+    assert shown.iteration.tokens_ps[8] - hidden.iteration.tokens_ps[8] == 2_000_000_000
+    slow_host = serving_profile(llama_8b, h100, tensor_parallel=1, cpu_overhead_s=20e-3)
+    assert slow_host.iteration.tokens_ps[8] == 20_000_000_000
+
+
+def test_experts_stream_as_they_are_touched(catalog, h100):
+    moe = Architecture.from_spec(catalog.get("models", "qwen3-30b-a3b"))
+    profile = serving_profile(moe, h100, tensor_parallel=1)
+    assert profile.streamed_weights_bytes(1) < 0.2 * profile.weights_bytes
+    assert profile.streamed_weights_bytes(512) == pytest.approx(profile.weights_bytes, rel=1e-3)
+    table = profile.iteration.tokens_ps
+    assert table[64] > 1.5 * table[1]
+
+
+def test_degrees_and_precisions_that_cannot_be_are_refused(catalog, llama_70b):
+    with pytest.raises(LayoutError, match="tensor_parallel 3 does not divide 64 heads"):
+        serving_profile(llama_70b, catalog.get("gpus", "h100-sxm"), tensor_parallel=3)
+    with pytest.raises(CatalogError, match="a100-sxm-80gb has no fp8"):
+        serving_profile(llama_70b, catalog.get("gpus", "a100-sxm-80gb"), tensor_parallel=4, precision="fp8")
