@@ -1,4 +1,4 @@
-"""May a finished run be accounted under other signals? Only if no decision read the old ones."""
+"""May a finished run be accounted under other signals? Only if nothing in it hung on the old ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from simulator.telemetry.record import Record, SignalRead
 
 
 def refuse_if_read(record: Record, before: Mapping[str, SiteBooks], after: Mapping[str, SiteBooks]) -> None:
-    """Raise if a decision of the run read a signal that the new books change.
+    """Raise if a decision of the run read, or a limit hung on, what the new books change.
+
+    A called limit and failed cooling act on IT power through plant and weather: after them
+    another climate or plant would have let other jobs run.
 
     Parameters
     ----------
@@ -28,12 +31,22 @@ def refuse_if_read(record: Record, before: Mapping[str, SiteBooks], after: Mappi
         The message names every such site, signal and reader, and says to run again.
     """
     changed = [
-        read for read in record.signals_read if _differs(read.signal, before[read.site], after[read.site])
+        _said(read)
+        for read in record.signals_read
+        if _differs(read.signal, before[read.site], after[read.site])
     ]
+    for code, site in enumerate(record.sites):
+        old, new = before[site.name], after[site.name]
+        if old.physics == new.physics and _air(old) == _air(new):
+            continue
+        if code in record.limits:
+            changed.append(f"a called limit at {site.name} hung on plant and weather, which change")
+        if code in record.thermal:
+            changed.append(f"failed cooling at {site.name} hung on plant and weather, which change")
     if changed:
         raise AccountingRefusal(
             "the run would have gone differently, so re-accounting would be wrong: "
-            + "; ".join(_said(read) for read in changed)
+            + "; ".join(changed)
             + ". Run the scenario again with the new signal"
         )
 
@@ -52,7 +65,8 @@ def _differs(signal: str, before: SiteBooks, after: SiteBooks) -> bool:
 
 def _signals(books: SiteBooks) -> dict[str, StepSeries]:
     """Return everything of a site that a policy can read, by name."""
-    return books.signals.series() | {
-        "dry_bulb_c": books.weather.dry_bulb,
-        "wet_bulb_c": books.weather.wet_bulb,
-    }
+    return books.signals.series() | _air(books)
+
+
+def _air(books: SiteBooks) -> dict[str, StepSeries]:
+    return {"dry_bulb_c": books.weather.dry_bulb, "wet_bulb_c": books.weather.wet_bulb}

@@ -301,3 +301,20 @@ def test_re_accounting_is_refused_when_an_unknown_signal_was_read_and_anything_c
     warmer = {"here": site_books(weather=constant_weather(25.0, 10.0, HORIZON_S))}
     with pytest.raises(AccountingRefusal, match="ride-through read limit_w"):
         refuse_if_read(ran, before, warmer)
+
+
+def test_re_accounting_under_another_climate_is_refused_when_a_limit_or_failed_cooling_acted(
+    record, site_books
+):
+    from simulator.accounting import refuse_if_read
+
+    before = {"here": site_books()}
+    warmer = {"here": site_books(weather=constant_weather(25.0, 10.0, HORIZON_S))}
+    cleaner = {"here": site_books(signals=constant_signals(HORIZON_S, 50.0))}
+    refuse_if_read(record(), before, warmer)
+    steps = (np.array([0.0, HOUR_S]), np.array([1.0, 0.5]))
+    for what, table in (("a called limit", "limits"), ("failed cooling", "thermal")):
+        ran = record(more={table: {0: steps}})
+        refuse_if_read(ran, before, cleaner)
+        with pytest.raises(AccountingRefusal, match=f"{what} at here hung on plant and weather"):
+            refuse_if_read(ran, before, warmer)
