@@ -215,11 +215,13 @@ def kv_blocks(
     block_tokens: int = 16,
     memory_fraction: float = 0.9,
     token_budget: int = 8192,
+    reserved_bytes: float | None = None,
 ) -> int:
     """Return how many blocks of remembered tokens one replica has.
 
-    What ``memory_fraction`` of a GPU leaves after weights, the reserve and the widest
-    activations of one iteration. A real engine's own count, where known, is better.
+    What ``memory_fraction`` of a GPU leaves after weights and ``reserved_bytes`` for context,
+    graphs and activations; the latter are estimated from the ``token_budget`` when not given.
+    A real engine's own count, where known, is better.
 
     Raises
     ------
@@ -228,10 +230,11 @@ def kv_blocks(
         does.
     """
     weights = weight_bytes(architecture, precision) / tensor_parallel
-    widest = architecture.hidden + 2.0 * architecture.ffn / tensor_parallel
-    widest = max(widest, architecture.vocab / tensor_parallel / 8.0)
-    activations = 2.0 * 2.0 * token_budget * widest
-    room = memory_fraction * gpu_memory_bytes - weights - activations - SERVING_RESERVE_BYTES
+    if reserved_bytes is None:
+        widest = architecture.hidden + 2.0 * architecture.ffn / tensor_parallel
+        widest = max(widest, architecture.vocab / tensor_parallel / 8.0)
+        reserved_bytes = SERVING_RESERVE_BYTES + 2.0 * 2.0 * token_budget * widest
+    room = memory_fraction * gpu_memory_bytes - weights - reserved_bytes
     block_bytes = block_tokens * kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
     blocks = int(room // block_bytes) if room > 0 else 0
     if blocks < 1:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-
 #: Bandwidth that a pipelined tree reaches of a ring's: its chunks never fill the links quite.
 #: Estimate; NCCL's tuning tables say 0.85 to 0.95.
 TREE_BANDWIDTH_FRACTION: Final = 0.9

@@ -102,6 +102,21 @@ def test_blocks_fill_what_weights_leave():
     assert 0.84 * 80e9 < used < 0.9 * 80e9
 
 
+def test_a_stated_reserve_is_taken_at_its_word():
+    def blocks(reserved_bytes):
+        return kv_blocks(
+            LLAMA_70B,
+            gpu_memory_bytes=80e9,
+            tensor_parallel=4,
+            precision="bf16",
+            kv_precision="bf16",
+            reserved_bytes=reserved_bytes,
+        )
+
+    block_bytes = 16 * kv_bytes_per_token(LLAMA_70B, "bf16", 4)
+    assert blocks(0.0) - blocks(1000 * block_bytes) == 1000
+
+
 def test_a_served_model_that_does_not_fit_is_refused():
     with pytest.raises(LayoutError, match="leave no room"):
         kv_blocks(LLAMA_70B, gpu_memory_bytes=80e9, tensor_parallel=1, precision="bf16", kv_precision="bf16")

@@ -93,7 +93,7 @@ def test_tensor_parallelism_across_nodes_is_slow(llama_70b, h100, hgx):
         llama_70b, Layout(16, 1, 1, global_batch=16, recompute="full"), h100, hgx, check_memory=False
     )
     assert across.breakdown["tp_comm_s"] > 3 * inside.breakdown["tp_comm_s"]
-    assert across.at(1.0, 0.5)[0] > 1.2 * across.at(1.0, 1.0)[0]
+    assert across.at(1.0, 0.5)[0] > 1.1 * across.at(1.0, 1.0)[0]
 
 
 def test_a_rack_scale_domain_keeps_it_inside(catalog, llama_70b):
