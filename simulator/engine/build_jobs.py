@@ -283,10 +283,10 @@ class JobBuilder:
             spare -= idle
             if not on_node[n]:
                 del on_node[n]
+        if site.fabric is not None:
+            return site.fabric.spread(on_node)
         return Spread.of_nodes(
-            on_node,
-            nodes_per_leaf=site.fabric.nodes_per_leaf if site.fabric else 0,
-            nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node),
+            on_node, nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node)
         )
 
     def _checkpoints(

@@ -212,12 +212,13 @@ def _fabric(scenario: Scenario, site: Site, codes: list[int]) -> tuple[Fabric | 
     first: dict[int, int] = {}
     total = 0
     bandwidth_bytes_per_s = site.fabric.link_bytes_per_s
-    gpus_per_node = 1
+    gpus_per_node = nodes_per_domain = 1
     for code, pool in zip(codes, site.pools, strict=True):
         node = scenario.catalog.node(pool.node)
         first[code] = total
         total += pool.nodes
         gpus_per_node = max(gpus_per_node, node.gpus_per_node)
+        nodes_per_domain = max(nodes_per_domain, node.scale_up_domain_gpus // node.gpus_per_node)
         if bandwidth_bytes_per_s is None:
             bandwidth_bytes_per_s = node.nic_bandwidth_bytes_per_s
     if not bandwidth_bytes_per_s or total < 2:
@@ -230,6 +231,8 @@ def _fabric(scenario: Scenario, site: Site, codes: list[int]) -> tuple[Fabric | 
         gpus_per_node=gpus_per_node,
         port_bytes_per_s=bandwidth_bytes_per_s,
         nodes_per_leaf=site.fabric.nodes_per_leaf,
+        leaves_per_pod=site.fabric.leaves_per_pod or 0,
         oversubscription=site.fabric.oversubscription,
+        nodes_per_domain=nodes_per_domain,
     )
     return fabric, first

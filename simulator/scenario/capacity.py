@@ -161,7 +161,8 @@ def _layout(
         yield Mistake((*where, "tp"), said)
         return
     stages = given.pipeline_parallel or 1
-    if stages * given.interleave > architecture.layers:
+    # The first and the last chunk may hold an embedding only, as in Llama 3.
+    if stages * given.interleave > architecture.layers + 2:
         said = f"{stages} stages x {given.interleave} chunks for {architecture.layers} layers"
         yield Mistake((*where, "pp"), said)
         return
