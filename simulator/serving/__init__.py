@@ -1,1 +1,27 @@
 """Serving: requests on replicas, routed, batched, scaled and counted. One row a plug-in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from simulator.serving.autoscale import Autoscaler, NoScaling, QueueScaler
+from simulator.serving.routers import LeastOutstanding, RoundRobin, Router
+
+#: `replicas.autoscale`
+AUTOSCALERS: Final[dict[str, type]] = {
+    "queue": QueueScaler,
+    "none": NoScaling,
+}
+
+#: `router`
+ROUTERS: Final[dict[str, type]] = {
+    "round-robin": RoundRobin,
+    "least-outstanding": LeastOutstanding,
+}
+
+__all__ = [
+    "AUTOSCALERS",
+    "ROUTERS",
+    "Autoscaler",
+    "Router",
+]

@@ -69,7 +69,7 @@ class Watch:
     Parameters
     ----------
     every_s
-        Control period; instants are whole multiples of it. [s]
+        Control period, whole seconds; instants are multiples of it. [s]
     queue_above
         Fires when more requests than this wait per ready replica.
     load_below
@@ -82,6 +82,10 @@ class Watch:
     queue_above: float = float("inf")
     load_below: float = 0.0
     kv_above_fraction: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if not (self.every_s >= 1.0 and self.every_s == round(self.every_s)):
+            raise ValueError(f"control period {self.every_s} s must be a whole number of seconds, at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,11 @@ class Crowd(Protocol):
         ...
 
     def observe(self) -> Observation:
-        """Return what there is to see now; changes nothing."""
+        """Return what there is to see now; changes nothing. Costs in proportion to what is in flight."""
+        ...
+
+    def power_w(self, replica_id: int) -> float:
+        """Return a replica's GPU power now. [W]"""
         ...
 
     def fired(self) -> Sequence[Fired]:
@@ -254,6 +262,14 @@ class Crowd(Protocol):
 
     def take_hourly(self) -> dict[str, Any]:
         """Return and forget the hours that ended by now, as columns of `services_hourly`."""
+        ...
+
+    def histogram(self) -> dict[str, Any]:
+        """Return the columns of `latency_histogram` over the whole run."""
+        ...
+
+    def summary(self) -> dict[str, Any]:
+        """Return percentiles over the run by tier, tokens out, stability and headroom."""
         ...
 
     def declared_flow_bytes_per_s(self) -> float:

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.foundation.time_grid import TICK_S, snap_up
+
 #: Picoseconds of a second.
 PS_PER_S: Final = 10**12
 
@@ -41,6 +43,22 @@ def to_ps(seconds: float) -> int:
 def to_s(picoseconds: int) -> float:
     """Return whole picoseconds as seconds, correctly rounded. [s]"""
     return picoseconds / PS_PER_S
+
+
+def tick_after_s(picoseconds: int, base_s: float) -> float:
+    """Return the first moment of the time grid that is later. [s since the run's start]
+
+    Parameters
+    ----------
+    picoseconds
+        A time since the base. [ps]
+    base_s
+        The base, on the grid. [s]
+    """
+    moment_s = snap_up(to_s(picoseconds) + base_s)
+    while to_ps(moment_s - base_s) <= picoseconds:
+        moment_s += TICK_S
+    return moment_s
 
 
 def many_to_ps(seconds: NDArray[np.float64]) -> list[int]:

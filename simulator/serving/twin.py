@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from simulator.foundation.names import hint
+from simulator.foundation.time_grid import snap
 from simulator.serving.arrival_buffer import ArrivalBuffer
 from simulator.serving.batching import BatchRule, Replica, Request
 from simulator.serving.crowd import (
@@ -36,7 +37,7 @@ from simulator.serving.crowd import (
 )
 from simulator.serving.kv_link import KvLink, transfer_ps
 from simulator.serving.ledger import FAILED, OK, SHED, Ledger
-from simulator.serving.picoseconds import NEVER, PS_PER_S, to_ps
+from simulator.serving.picoseconds import NEVER, PS_PER_S, tick_after_s, to_ps
 from simulator.serving.power_meter import UNITS_PER_J, MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.routers import Dispatch, RoundRobin, Router, SiteShares
@@ -118,7 +119,9 @@ class TwinCrowd:
             rules.name, rules.tiers, rules.tenant, rules.ttft_slo_s,
             weight=rules.weight, origin_s=rules.origin_s,
         )
-        self._now = to_ps(-rules.origin_s)
+        self._now = self._stamp = to_ps(-rules.origin_s)
+        self._stamp_s = 0.0
+        """`_stamp` in seconds as the engine said it: integer time rounds to a picosecond."""
 
         self._arrivals = ArrivalBuffer(rules.name, source, rules.origin_s)
 
@@ -152,6 +155,9 @@ class TwinCrowd:
         self._queue_samples: list[int] = []
         self._in_samples: list[int] = []
         self._fired: list[Fired] = []
+        self._due = NEVER
+        """When the engine must look because a replica has drained; on the time grid."""
+        self._due_s = math.inf
         self._bins: list[MeterBin] = []
         self._power: list[MeterBin] = []
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
@@ -164,20 +170,22 @@ class TwinCrowd:
     @property
     def now_s(self) -> float:
         """How far the crowd has come. [s since the run's start]"""
-        return self._seconds(self._now)
+        return self._stamp_s if self._now == self._stamp else self._seconds(self._now)
 
     def advance(self, until_s: float) -> Stop:
         """Let time pass to `until_s`, or to the first moment at which the engine must act."""
         limit = self._picoseconds(until_s)
-        if limit < self._now:
+        if not self._now <= limit < NEVER:
             raise ValueError(
-                f"service {self.rules.name}: cannot go back from {self.now_s} s to {until_s} s"
+                f"service {self.rules.name}: cannot advance from {self.now_s} s to {until_s} s"
             )
         ends, arrivals = self._ends, self._arrivals
         rows, full = self._ledger.rows, self.rules.rows
         while True:
             if self._fired:
                 return Stop.WATCH
+            if self._due < limit:
+                limit, until_s = self._due, self._due_s
             if len(rows) >= full:
                 return Stop.ROWS_FULL
             end = min(ends, default=NEVER)
@@ -185,7 +193,10 @@ class TwinCrowd:
             if (at > self._sample or at > self._tick) and self._mark(min(at, limit + 1)):
                 continue
             if at > limit:
-                self._now = limit
+                self._stamp, self._stamp_s, self._now = limit, until_s, limit
+                if limit == self._due:
+                    self._let_go()
+                    return Stop.WATCH
                 return Stop.REACHED
             self._now = at
             if at == arrivals.known_ps:
@@ -204,9 +215,7 @@ class TwinCrowd:
 
     def next_time(self) -> float:
         """Return a time by which the engine must look (a watch, a drain); inf if none is due."""
-        if self._fired:
-            return self.now_s
-        due = NEVER
+        due = self._due
         for slot in self._draining:
             due = min(due, self._ends[slot])
             link = self._links.get(slot)
@@ -214,7 +223,9 @@ class TwinCrowd:
                 due = min(due, link.end_ps)
         if self._watch is not None:
             due = min(due, self._earliest_crossing())
-        return math.inf if due == NEVER else self._seconds(due)
+        if due == NEVER:
+            return math.inf
+        return self._due_s if due == self._due else self._seconds(due)
 
     def close(self, at_s: float) -> None:
         """End the run at `at_s`: unfinished bins and hours may be taken."""
@@ -302,7 +313,7 @@ class TwinCrowd:
             replica.schedule(self._now)
             self._ends[slot] = replica.plan_end
             if replica.plan_end == NEVER and slot in self._draining and replica.empty:
-                self._drained(slot, replica)
+                self._drained()
         self._boundary.clear()
 
     def _send(self, slot: int, request: Request) -> None:
@@ -445,7 +456,7 @@ class TwinCrowd:
             if slot not in self._draining:
                 self._draining.append(slot)
             if replica.empty and replica.plan_end == NEVER:
-                self._drained(slot, replica)
+                self._drained()
             return
         if slot in self._draining:
             self._draining.remove(slot)
@@ -463,10 +474,21 @@ class TwinCrowd:
             else:
                 self._route(request)
 
-    def _drained(self, slot: int, replica: Replica) -> None:
-        self._draining.remove(slot)
-        self._fired.append(Fired("drained", self.now_s, replica.replica_id))
-        self._forget(slot, replica)
+    def _drained(self) -> None:
+        """See to it that the engine looks at the next moment of the grid: a replica is empty."""
+        if self._due == NEVER:
+            self._due_s = tick_after_s(self._now, self.rules.origin_s)
+            self._due = self._picoseconds(self._due_s)
+
+    def _let_go(self) -> None:
+        """Take away the drained replicas that hold nothing any more."""
+        self._due, self._due_s = NEVER, math.inf
+        for slot in tuple(self._draining):
+            replica = self._at(slot)
+            if replica.empty:
+                self._draining.remove(slot)
+                self._fired.append(Fired("drained", self.now_s, replica.replica_id))
+                self._forget(slot, replica)
 
     def _forget(self, slot: int, replica: Replica) -> None:
         replica.meter.close(self._now)
@@ -600,6 +622,10 @@ class TwinCrowd:
             counters=self.counters(),
         )
 
+    def power_w(self, replica_id: int) -> float:
+        """Return a replica's GPU power now. [W]"""
+        return self._at(self._find(replica_id)).meter.level_mw / 1000.0
+
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit; requests in = out + in flight + shed + failed.
 
@@ -648,8 +674,8 @@ class TwinCrowd:
         bins, self._power = sorted(self._power, key=lambda entry: (entry.end_ps, entry.replica)), []
         return PowerBins(
             replica=np.array([entry.replica for entry in bins], dtype=np.int32),
-            bin_start_s=np.array([self._seconds(entry.start_ps) for entry in bins], dtype=np.float64),
-            bin_end_s=np.array([self._seconds(entry.end_ps) for entry in bins], dtype=np.float64),
+            bin_start_s=np.array([snap(self._seconds(entry.start_ps)) for entry in bins], dtype=np.float64),
+            bin_end_s=np.array([snap(self._seconds(entry.end_ps)) for entry in bins], dtype=np.float64),
             energy_j=np.array([entry.energy / UNITS_PER_J for entry in bins], dtype=np.float64),
             max_w=np.array([entry.largest_mw / 1000.0 for entry in bins], dtype=np.float64),
         )

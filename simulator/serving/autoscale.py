@@ -1,0 +1,93 @@
+"""When a service asks for another number of replicas: rules that the crowd's watch wakes up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+from simulator.decisions import Decision, Scale, ServiceView
+from simulator.foundation.quantity import Count, Ratio, Seconds
+from simulator.serving.crowd import Watch
+
+
+class Autoscaler(Protocol):
+    """Chooses the number of replicas. Stateless: what it must remember comes back in the view."""
+
+    def watch(self, view: ServiceView) -> Watch | None:
+        """Return what the crowd should watch for from now on; None: nothing."""
+        ...
+
+    def step(self, view: ServiceView) -> Sequence[Decision]:
+        """Return what to do at a control instant at which a threshold was crossed."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoScaling:
+    """As many replicas as the service asks for, always."""
+
+    def watch(self, view: ServiceView) -> Watch | None:
+        """Watch nothing."""
+        return None
+
+    def step(self, view: ServiceView) -> Sequence[Decision]:
+        """Decide nothing."""
+        return ()
+
+
+@dataclass(frozen=True)
+class QueueScaler:
+    """Add replicas while requests wait, take one away while the replicas are nearly empty.
+
+    Cold starts are slow, so it does not ask again while some replica is still on its way, unless
+    that takes longer than `settle_s`.
+    """
+
+    every_s: Annotated[Seconds, "Control period; thresholds are looked at this often."] = 60.0
+    queue_above: Annotated[Ratio, "More waiting requests than this per ready replica: grow."] = 2.0
+    load_below: Annotated[Ratio, "Fewer requests in flight than this per ready replica: shrink."] = 4.0
+    settle_s: Annotated[Seconds, "No shrinking within this time of a change of replicas."] = 600.0
+    most_at_once: Annotated[Count, "Most replicas asked for in one step."] = 4
+
+    def __post_init__(self) -> None:
+        if self.queue_above < 0.0 or self.load_below < 0.0 or self.most_at_once < 1:
+            raise ValueError(
+                f"queue_above {self.queue_above} and load_below {self.load_below} must be 0 or more, "
+                f"most_at_once {self.most_at_once} at least 1"
+            )
+
+    def watch(self, view: ServiceView) -> Watch | None:
+        """Watch the thresholds that could still change something: none at a bound."""
+        may_grow = view.replicas_asked < self._most(view)
+        may_shrink = view.replicas_asked > view.replicas_minimum
+        if not (may_grow or may_shrink):
+            return None
+        return Watch(
+            self.every_s,
+            queue_above=self.queue_above if may_grow else math.inf,
+            load_below=self.load_below if may_shrink else 0.0,
+        )
+
+    def step(self, view: ServiceView) -> Sequence[Decision]:
+        """Grow in proportion to the queue, shrink one by one."""
+        ready = max(1, view.replicas_ready)
+        asked = view.replicas_asked
+        if view.queue_length > self.queue_above * view.replicas_ready:
+            on_their_way = asked > view.replicas_ready and view.since_change_s < self.settle_s
+            if on_their_way:
+                return ()
+            wanted = math.ceil(view.queue_length / max(self.queue_above, 1.0)) - ready
+            more = min(max(wanted, 1), self.most_at_once, self._most(view) - asked)
+            return (Scale(view.name, view.pool, asked + more),) if more > 0 else ()
+        idle = view.queue_length + view.running < self.load_below * ready
+        if idle and asked > view.replicas_minimum and view.since_change_s >= self.settle_s:
+            return (Scale(view.name, view.pool, asked - 1),)
+        return ()
+
+    @staticmethod
+    def _most(view: ServiceView) -> int:
+        if view.ceiling_replicas is None:
+            return view.replicas_maximum
+        return min(view.replicas_maximum, view.ceiling_replicas)

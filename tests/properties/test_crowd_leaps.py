@@ -1,0 +1,228 @@
+"""Leaping over pure decode changes nothing, and neither does looking in between."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simulator.serving.batching import BatchRule
+from simulator.serving.crowd import (
+    AddReplica,
+    Limit,
+    RemoveReplica,
+    SetClock,
+    SetTransferBandwidth,
+    SetWatch,
+    SetWeights,
+    Stop,
+    Watch,
+)
+from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.routers import LeastOutstanding, RoundRobin
+from simulator.serving.twin import ServiceRules, TwinCrowd
+from simulator.workload.requests import RequestTable
+
+TICK = 2.0**-20
+
+PROFILE = GivenProfile(
+    linear_iteration(
+        fixed_s=5e-3, token_s=3e-5, sequence_s=1e-4, context_s=2e-6, pair_s=1e-8, most_tokens=64
+    )
+)
+#: The same with durations of whole milliseconds, so that boundaries and arrivals coincide often.
+ROUND_PROFILE = GivenProfile(linear_iteration(fixed_s=2.0**-6, most_tokens=64))
+
+
+@st.composite
+def workloads(draw):
+    count = draw(st.integers(1, 40))
+    grid = draw(st.sampled_from([1, 1 << 10, 1 << 14]))  # ticks: coarse grids make ties
+    gaps = draw(st.lists(st.integers(0, 400_000 // grid), min_size=count, max_size=count))
+    arrived = np.cumsum(np.array(gaps, dtype=np.int64) * grid) * TICK
+    prompts = draw(st.lists(st.integers(1, 150), min_size=count, max_size=count))
+    outputs = draw(st.lists(st.integers(1, 60), min_size=count, max_size=count))
+    tiers = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
+    return RequestTable(
+        arrived.astype(np.float64), np.array(prompts), np.array(outputs), np.array(tiers)
+    )
+
+
+watches = st.one_of(
+    st.none(),
+    st.builds(
+        Watch,
+        st.sampled_from([1.0, 2.0]),
+        st.sampled_from([0.0, 1.0, math.inf]),
+        st.sampled_from([0.0, 1.0, 3.0]),
+        st.sampled_from([0.5, 0.9, math.inf, math.inf]),
+    ),
+)
+
+#: Often on the boundaries of `ROUND_PROFILE`'s iterations, which last 1/64 s.
+moments = st.one_of(
+    st.integers(0, 12 * 64).map(lambda count: count / 64),
+    st.integers(0, 12 << 20).map(lambda ticks: ticks * TICK),
+)
+
+commands = st.lists(
+    st.tuples(
+        moments,
+        st.one_of(
+            st.tuples(st.just("add"), st.integers(2, 4), st.sampled_from(["a", "b"])),
+            st.tuples(st.just("remove"), st.integers(0, 3), st.sampled_from(["drain", "kill"])),
+            st.tuples(st.just("clock"), st.integers(0, 3), st.sampled_from([0.5, 0.8, 1.0])),
+            st.tuples(st.just("limit"), st.integers(1, 8), st.sampled_from([None, 2, 6])),
+            st.tuples(st.just("weights"), st.integers(0, 2), st.integers(1, 3)),
+            st.tuples(st.just("bandwidth"), st.sampled_from([1e3, 1e6]), st.just(0)),
+        ),
+    ),
+    max_size=8,
+).map(lambda found: sorted(found, key=lambda entry: entry[0]))
+
+
+def engine_run(
+    table,
+    script,
+    *,
+    leap,
+    watch=None,
+    looks=(),
+    profile=PROFILE,
+    blocks=24,
+    router=None,
+    roles=("mixed", "mixed"),
+):
+    """Drive a crowd as an engine does; return everything that comes out, and what fired when."""
+    rule = BatchRule(max_sequences=6, token_budget=64, block_tokens=8, watermark_fraction=0.05)
+    rules = ServiceRules(
+        "chat",
+        tiers=("gold", "plain"),
+        ttft_slo_s=(1.0, 5.0),
+        rule=rule,
+        router=router or RoundRobin(),
+        kv_bytes_per_token=100.0,
+        transfer_bytes_per_s=1e5,
+        retries=2,
+    )
+    crowd = TwinCrowd(rules, leap=leap)
+    for number, role in enumerate(roles):
+        crowd.apply(AddReplica(number, "ab"[number % 2], role, 2, profile, blocks, host_w=50.0), 0.0)
+    crowd.apply(SetWatch(watch), 0.0)
+    crowd.feed(table, math.inf)
+    present, fired = set(range(len(roles))), []
+
+    def go(until_s):
+        while (stop := crowd.advance(until_s)) is not Stop.REACHED:
+            assert stop is Stop.WATCH
+            for event in crowd.fired():
+                fired.append(event)
+                if event.what == "drained":
+                    present.discard(event.replica_id)
+
+    stops = sorted([(at, 1, what) for at, what in script] + [(at, 0, None) for at in looks], key=lambda x: x[:2])
+    for at_s, _, what in stops:
+        go(at_s)
+        if what is None:
+            crowd.observe()
+            crowd.next_time()
+            continue
+        kind, first, second = what
+        if kind == "add" and first not in present:
+            role = "mixed" if roles[0] == "mixed" else ("decode" if first % 2 else "prefill")
+            crowd.apply(AddReplica(first, second, role, 2, profile, blocks, host_w=50.0), at_s)
+            present.add(first)
+        elif kind == "remove" and first in present:
+            crowd.apply(RemoveReplica(first, second), at_s)
+            if second == "kill":
+                present.discard(first)
+        elif kind == "clock" and first in present:
+            crowd.apply(SetClock((first,), second), at_s)
+        elif kind == "limit":
+            crowd.apply(Limit(first, second), at_s)
+        elif kind == "weights":
+            crowd.apply(SetWeights((("a", float(first)), ("b", float(second)))), at_s)
+        elif kind == "bandwidth":
+            crowd.apply(SetTransferBandwidth(first), at_s)
+    go(400.0)
+    found = {"counters": crowd.counters(), "fired": fired, "flow": crowd.declared_flow_bytes_per_s()}
+    crowd.close(400.0)
+    found["rows"] = crowd.take_rows()
+    found["power"] = crowd.take_power()._asdict()
+    found["hourly"] = crowd.take_hourly()
+    found["histogram"] = crowd.histogram()
+    found["iterations"] = crowd.steps()[0]
+    return found
+
+
+def assert_same(one, other):
+    assert one["counters"] == other["counters"]
+    assert one["fired"] == other["fired"]
+    assert one["iterations"] == other["iterations"]
+    for table in ("rows", "power", "hourly", "histogram"):
+        assert one[table].keys() == other[table].keys()
+        for name, values in one[table].items():
+            if isinstance(values, list):
+                assert values == other[table][name], name
+            else:
+                np.testing.assert_array_equal(values, other[table][name], err_msg=name)
+
+
+def assert_conserved(found):
+    counters = found["counters"]
+    ends = counters["requests_out"] + counters["in_flight"] + counters["shed"] + counters["failed"]
+    assert counters["requests_in"] == ends
+    tokens = ("prompt_tokens_out", "tokens_out", "tokens_in_flight", "tokens_shed", "tokens_failed")
+    assert counters["tokens_in"] == sum(counters[name] for name in tokens)
+    assert len(found["rows"]["request_id"]) == ends - counters["in_flight"]
+    assert len(set(found["rows"]["request_id"].tolist())) == len(found["rows"]["request_id"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    workloads(),
+    commands,
+    watches,
+    st.sampled_from([RoundRobin(), LeastOutstanding()]),
+    st.booleans(),
+    st.integers(20, 60),
+)
+def test_leaping_equals_stepping_one_iteration_at_a_time(table, script, watch, router, even, blocks):
+    setting = {
+        "watch": watch,
+        "profile": ROUND_PROFILE if even else PROFILE,
+        "router": router,
+        "blocks": blocks,
+    }
+    leaps = engine_run(table, script, leap=True, **setting)
+    steps = engine_run(table, script, leap=False, **setting)
+    assert_same(leaps, steps)
+    assert_conserved(leaps)
+
+
+@settings(max_examples=80, deadline=None)
+@given(workloads(), commands, st.integers(20, 60), st.booleans())
+def test_leaping_equals_stepping_with_prefill_apart_from_decode(table, script, blocks, even):
+    setting = {"roles": ("prefill", "decode"), "blocks": blocks, "profile": ROUND_PROFILE if even else PROFILE}
+    leaps = engine_run(table, script, leap=True, **setting)
+    steps = engine_run(table, script, leap=False, **setting)
+    assert_same(leaps, steps)
+    assert leaps["flow"] == steps["flow"]
+    assert_conserved(leaps)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    workloads(),
+    commands,
+    watches,
+    st.lists(moments, max_size=12),
+    st.booleans(),
+)
+def test_looking_in_between_changes_nothing(table, script, watch, looks, even):
+    setting = {"watch": watch, "profile": ROUND_PROFILE if even else PROFILE}
+    straight = engine_run(table, script, leap=True, **setting)
+    halting = engine_run(table, script, leap=True, looks=looks, **setting)
+    assert_same(straight, halting)
