@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from simulator.telemetry.record import Record
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+
+#: Share of the largest level below which a level is rounding; far below the audit's tolerance.
+_CRUMB: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,8 @@ def _steps(
         jumps = np.concatenate((row, -row))[order]
         merged = np.add.reduceat(jumps, np.flatnonzero(new)) if times.size else jumps
         levels = value + np.cumsum(merged)[inside]
+        # What rounding leaves of a sum that came back to nil is nil.
+        levels[np.abs(levels) <= _CRUMB * np.abs(levels).max(initial=0.0)] = 0.0
         found.append(StepSeries(edges, levels if from_zero else np.concatenate(([value], levels)), horizon_s))
     return found
 

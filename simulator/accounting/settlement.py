@@ -8,16 +8,23 @@ integrals: a row costs two look-ups, whatever the number of intervals it spans.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.accounting.ledger import SiteLedger
 from simulator.foundation.calendar import Calendar
+from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+
+
+#: Of the busiest interval's IT energy: with less, a site stands still, and whoever drew that
+#: little does not carry the whole site's overhead.
+_NEXT_TO_NOTHING: Final = 1e-6
 
 
 def settlement_edges(
@@ -47,6 +54,17 @@ def month_starts(calendar: Calendar, horizon_s: float, timezone: str) -> FloatAr
     month = calendar.month_local(quarters_s, timezone)
     first = np.append(True, month[1:] != month[:-1])
     return np.asarray(quarters_s[first])
+
+
+def _exact_integrals(power_w: StepSeries, edges_s: FloatArray) -> FloatArray:
+    """Return the integral of each interval, summed within it. (m,)
+
+    A difference of prefix integrals would carry the rounding of the whole run into an interval
+    in which next to nothing is drawn, and so into its rate.
+    """
+    starts_s = np.union1d(power_w.start_s, edges_s[:-1])
+    energy_j = power_w.at(starts_s) * np.diff(starts_s, append=power_w.end_s)
+    return np.asarray(np.add.reduceat(energy_j, np.searchsorted(starts_s, edges_s[:-1])))
 
 
 def by_code(code: IntArray, amount: FloatArray, count: int) -> FloatArray:
@@ -84,10 +102,15 @@ class RowPlaces:
         (n,) float
             In the rate's unit times joules.
         """
-        before = np.concatenate(([0.0], np.cumsum(rate * np.diff(self.edges_s))))[:-1]
-        at_end = before[self.end] + rate[self.end] * (self.ledger.end_s - self.edges_s[self.end])
-        at_begin = before[self.begin] + rate[self.begin] * (self.ledger.start_s - self.edges_s[self.begin])
-        return np.asarray(self.ledger.power_w * (at_end - at_begin))
+        edges_s, ledger = self.edges_s, self.ledger
+        before = np.concatenate(([0.0], np.cumsum(rate * np.diff(edges_s))))
+        # Within one interval nothing is subtracted: a short row beside a huge rate stays exact.
+        within = rate[self.begin] * (ledger.end_s - ledger.start_s)
+        head = rate[self.begin] * (edges_s[self.begin + 1] - ledger.start_s)
+        tail = rate[self.end] * (ledger.end_s - edges_s[self.end])
+        across = head + (before[self.end] - before[self.begin + 1]) + tail
+        weighted = np.where(self.begin == self.end, within, across)
+        return np.asarray(ledger.power_w * weighted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +144,7 @@ class Shares:
         return cls(
             places=RowPlaces.find(edges_s, ledger),
             jobs=jobs,
-            node_j=ledger.node_w.integrals_between(edges_s),
+            node_j=_exact_integrals(ledger.node_w, edges_s),
             idle_j=idle_j,
             pool_gpus=np.array([pool.gpus for pool in ledger.pools], dtype=float),
         )
@@ -145,11 +168,11 @@ class Shares:
         tuple of (jobs,) and (pools,) float
             In the amount's unit.
         """
-        used = self.node_j > 0.0
+        used = self.node_j > _NEXT_TO_NOTHING * self.node_j.max(initial=0.0)
         rate = np.divide(amount, self.node_j, out=np.zeros_like(amount), where=used)
         by_job = by_code(self.places.ledger.job, self.places.joules_times(rate), self.jobs)
         by_pool = np.asarray((self.idle_j * rate).sum(axis=1))
-        # Where nothing draws, nobody uses: what stands still belongs to the idle machines.
+        # Where next to nothing draws, nobody uses: what stands still is the idle machines'.
         rest = float(amount[~used].sum())
         if rest != 0.0 and self.pool_gpus.sum() > 0.0:
             by_pool = by_pool + rest * self.pool_gpus / self.pool_gpus.sum()

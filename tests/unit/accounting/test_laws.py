@@ -15,7 +15,7 @@ from simulator.facility.weather import Weather
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
 from simulator.grid import GridSignals, Tariff, constant_signals
-from simulator.telemetry import PoolFacts
+from simulator.telemetry import NodeFacts, PoolFacts
 
 HORIZON_S = 4 * HOUR_S
 
@@ -139,3 +139,18 @@ def test_pue_is_at_least_one_and_every_part_is_positive(record, site_books, segm
     assert np.all(books.sites[0].hourly["pue"] >= 1.0)
     for name in ("network", "conversion", "cooling", "other"):
         assert np.all(books.sites[0].power[name].value >= 0.0), name
+
+
+@given(rows=stints(), seconds=st.floats(1e-3, 5.0), at_s=st.floats(0.0, HORIZON_S - 5.0))
+def test_rows_still_sum_to_the_meter_where_idle_machines_draw_nothing(
+    record, site_books, segment, physics, weather, signals, rows, seconds, at_s
+):
+    """A job of milliseconds alone in its hour must not carry rounding into anybody's row."""
+    segments = [segment(j, a, b, gpus=g, power_w=w) for j, a, b, g, w in rows]
+    segments.append(segment(6, at_s, at_s + seconds, gpus=1, power_w=5.0))
+    off = NodeFacts("off", "gpu", 8, 0.0, 0.0, None, None)
+    tariff = Tariff(demand_charge_usd_per_kw_month=10.0)
+    site = site_books(physics=physics, weather=weather, signals=signals, tariff=tariff)
+    books = account(record(segments, pools=(PoolFacts("p", 0, 5, off),)), {"here": site}, BookRules())
+    for entry in books.audit:
+        assert entry.relative <= TOLERANCE, entry
