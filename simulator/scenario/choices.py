@@ -14,7 +14,7 @@ from simulator.foundation.names import hint
 from simulator.foundation.plugins import FieldInfo, fields_of, find
 from simulator.scenario import seams
 from simulator.scenario.fields import mistake, shape
-from simulator.scenario.kinds import read_branch
+from simulator.scenario.kinds import no_word, read_branch
 from simulator.scenario.plugin_schema import branch_of
 from simulator.scenario.said import PLAIN
 
@@ -111,7 +111,7 @@ class Plugin:
             raise mistake(f"expected a name or a mapping, got {shape(said)}", f"known: {self._listed()}")
         name = said.get(self.key)
         if not isinstance(name, str):
-            raise mistake(f"'{self.key}' is missing: it says which", f"known: {self._listed()}")
+            raise no_word(self.key, name, said, list(seams.table(self.seam)))
         try:
             plugin, preset = self._look_up(str(name), info)
         except PydanticCustomError as error:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
+from simulator.foundation.names import nearest
 from simulator.scenario.branch import Branch
 from simulator.scenario.fields import mistake, shape, unknown_word
 
@@ -38,12 +39,7 @@ class ByKind:
                 )
             word = said.get(self.key)
             if not isinstance(word, str):
-                raise mistake(
-                    f"'{self.key}' is missing: it says what this is"
-                    if word is None
-                    else f"'{self.key}' must be a word, got {shape(word)}",
-                    f"known: {', '.join(table)}",
-                )
+                raise no_word(self.key, word, said, list(table))
             if str(word) not in table:
                 raise unknown_word(str(word), list(table), self.key)
             return read_branch(table[str(word)], said, info)
@@ -55,3 +51,13 @@ def read_branch(model: type[Branch], said: Any, info: ValidationInfo) -> Branch:
     """Validate with the same context, by YAML key or by attribute name as the caller was."""
     by_name = bool(info.context is not None and info.context.by_name)
     return model.model_validate(said, context=info.context, by_alias=not by_name, by_name=by_name)
+
+
+def no_word(key: str, word: Any, said: Mapping[str, Any], known: list[str]) -> PydanticCustomError:
+    """Return the error for a mapping that does not say which of several things it is."""
+    listed = f"known: {', '.join(known)}"
+    if word is not None:
+        return mistake(f"'{key}' must be a word, got {shape(word)}", listed)
+    near = nearest(key, said)
+    instead = f" ({near!r} is not it)" if near is not None else ""
+    return mistake(f"'{key}' is missing: it says what this is{instead}", listed)

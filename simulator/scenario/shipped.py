@@ -25,13 +25,19 @@ def names() -> list[str]:
 
 
 def path_of(name: str) -> Path | None:
-    """Return the file of a shipped scenario, or None if there is none of that name."""
-    bare = name.removesuffix(".yaml")
-    return folder() / f"{bare}.yaml" if bare in names() else None
+    """Return the file of a shipped scenario, or None if there is none of that name.
+
+    The last part of a name is enough where only one scenario has it: ``llama3-405b``.
+    """
+    bare, known = name.removesuffix(".yaml"), names()
+    found = [bare] if bare in known else [other for other in known if other.rpartition("/")[2] == bare]
+    return folder() / f"{found[0]}.yaml" if len(found) == 1 else None
 
 
 def locate(source: str | Path) -> tuple[Path, str]:
     """Return the file that a path or a shipped name means, and what messages call it.
+
+    A file's ``.yaml`` may be left out; a run folder means its ``run.json``.
 
     Raises
     ------
@@ -43,6 +49,9 @@ def locate(source: str | Path) -> tuple[Path, str]:
     try:
         if path.is_file():
             return path, text
+        beside = path.with_name(f"{path.name}.yaml") if path.name else path
+        if beside.is_file():
+            return beside, str(beside)
         if path.is_dir() and (path / "run.json").is_file():
             return path / "run.json", str(path / "run.json")
         is_folder = path.is_dir()
@@ -50,6 +59,6 @@ def locate(source: str | Path) -> tuple[Path, str]:
         is_folder = False
     shipped = path_of(text) if not path.is_absolute() and "\0" not in text else None
     if shipped is not None:
-        return shipped, text.removesuffix(".yaml") + ".yaml"
+        return shipped, f"{shipped.relative_to(folder()).as_posix()}"
     what = "is a folder without a run.json" if is_folder else "no such file or shipped scenario"
     raise ScenarioError([Problem(what, text, hint=hint(text, names()))])
