@@ -38,7 +38,7 @@ class AirChiller:
     best_cop: Annotated[Ratio, "Bound on the chiller's coefficient of performance."] = 8.0
     condenser_approach_k: Annotated[Kelvin, "Condensing above outside temperature."] = 14.0
     evaporator_approach_k: Annotated[Kelvin, "Water supply above evaporating temperature."] = 4.0
-    chiller_fraction: Annotated[Fraction, "Chiller capacity over rated heat."] = 1.1
+    chiller_fraction: Annotated[Ratio, "Chiller capacity over rated heat."] = 1.1
     standing_fraction: Annotated[Fraction, "Lights, controls and standby over rated heat, always drawn."] = (
         0.01
     )

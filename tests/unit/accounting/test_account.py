@@ -205,6 +205,9 @@ def test_hours_know_limits_weather_and_calls(record, site_books):
     hourly = books.sites[0].hourly
     assert hourly["limit_w"] == pytest.approx([9000.0, 4000.0, 9000.0, 9000.0])
     assert hourly["dry_bulb_c"] == pytest.approx([15.0] * 4)
+    whole_hour = (np.array([0.0, HOUR_S, 2 * HOUR_S]), np.array([np.inf, 4000.0, np.inf]))
+    called = account(record(more={"limits": {0: whole_hour}}), {"here": site_books()}, RULES)
+    assert called.sites[0].hourly["limit_w"] == pytest.approx([np.nan, 4000.0, np.nan, np.nan], nan_ok=True)
 
 
 def test_failed_cooling_is_taken_from_the_record(record, site_books):

@@ -72,6 +72,23 @@ def test_half_the_fans_flow_takes_an_eighth_of_their_power():
     assert plant.draw(1e6, 10.0, 5.0).power_w == pytest.approx(expected_w)
 
 
+def test_a_chiller_needs_air_for_what_it_carries():
+    """At 40 C nothing is free: by hand, fans at half flow, pumps, and 0.5 MW over the COP."""
+    plant = DryCoolerAdiabatic(
+        capacity_w=1e6,
+        liquid_fraction=1.0,
+        supply_temperature_c=30.0,
+        pad_effectiveness_fraction=0.0,
+        cooler_fan_fraction=0.02,
+        pump_fraction=0.03,
+        standing_fraction=0.0,
+    )
+    # 40 % of Carnot between 30 - 4 C and 40 + 14 C.
+    cop = 0.4 * (26.0 + 273.15) / (54.0 - 26.0)
+    fans_w = 20_000 * (0.05 + 0.95 * 0.5**3)
+    assert plant.draw(5e5, 40.0, 24.0).power_w == pytest.approx(fans_w + 0.03 * 5e5 + 5e5 / cop)
+
+
 def test_heat_beyond_capacity_warms_the_coolant():
     plant = AirChiller(chiller_fraction=0.0).sized_for(1e6)
     draw = plant.draw(np.array([1e5, 1e6]), 15.0, 15.0)
