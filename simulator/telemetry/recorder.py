@@ -60,15 +60,16 @@ class ColumnBuffer:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._columns: list[Any] = []
-        self.clear()
+        self._columns: list[Any] = [
+            [] if column.dtype == "str" else array(_TYPECODES[column.dtype]) for column in table.columns
+        ]
+        #: One a column; they stay good when rows are taken away, so writers may keep them.
+        self.appenders = tuple(column.append for column in self._columns)
 
     def clear(self) -> None:
         """Forget all rows."""
-        self._columns = [
-            [] if column.dtype == "str" else array(_TYPECODES[column.dtype]) for column in self.table.columns
-        ]
-        self.appenders = tuple(column.append for column in self._columns)
+        for column in self._columns:
+            del column[:]
 
     def add(self, *values: Any) -> None:
         """Append one row."""
@@ -84,9 +85,9 @@ class ColumnBuffer:
         taken: dict[str, Any] = {}
         for column, values in zip(self.table.columns, self._columns, strict=True):
             taken[column.name] = (
-                values
+                list(values)
                 if column.dtype == "str"
-                else np.frombuffer(values, dtype=column.dtype)
+                else np.frombuffer(values, dtype=column.dtype).copy()
                 if len(values)
                 else np.empty(0, dtype=column.dtype)
             )
