@@ -36,9 +36,9 @@ class DryCoolerAdiabatic:
     water_cycles: Annotated[Ratio, "Cycles of concentration of the pads' water."] = 4.0
     cooler_fan_fraction: Annotated[Fraction, "Dry-cooler fans at full flow over rated heat."] = 0.02
     pump_fraction: Annotated[Fraction, "Facility and rack-loop pumps over heat carried."] = 0.03
-    chiller_fraction: Annotated[
-        Ratio, "Trim chiller of the warm loop over its rated heat; 0 means none."
-    ] = 1.1
+    chiller_fraction: Annotated[Ratio, "Trim chiller of the warm loop over its rated heat; 0 means none."] = (
+        1.1
+    )
     standing_fraction: Annotated[Fraction, "Lights, controls and standby over rated heat, always drawn."] = (
         0.006
     )
