@@ -21,7 +21,7 @@ from simulator.scenario.mistake import Mistake
 from simulator.scenario.remainder import further_mistakes
 from simulator.scenario.resolved import given_routes
 from simulator.scenario.said import Route, Said, SaidList, SaidMap, node_of_said, problem_at, said_of
-from simulator.scenario.tree import Scenario
+from simulator.scenario.tree import DEFAULT_START, Scenario
 
 _EXTENDS: Final = "extends"
 
@@ -164,7 +164,7 @@ def _catalog(root: SaidMap, catalog_dirs: Sequence[str | Path]) -> tuple[Catalog
 
 def _calendar(root: SaidMap) -> Calendar | None:
     """Return the scenario's clock; None if the start is wrong, which is reported elsewhere."""
-    start = root.get("start", Scenario.model_fields["start"].default)
+    start = root.get("start", DEFAULT_START)
     try:
         return Calendar.from_text(str(start))
     except UnitError:

@@ -283,7 +283,10 @@ workloads:
   - kind: list
     jobs: [{id: a, gpus: 1, run: 1 h}, {id: b, gpus: 4, run: 2 h, submit: 10 s}]
 """
-    assert load_text(text).duration_s is None
+    scenario = load_text(text)
+    assert scenario.duration_s is None
+    # Moments are read although nobody gave a start.
+    assert [job.submit_s for job in scenario.workloads[0].jobs] == [0.0, 10.0]
 
 
 def test_a_resolved_form_is_plain_json(small):
