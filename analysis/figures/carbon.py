@@ -166,6 +166,9 @@ def _workload(kind: str, job: str, tenant: str) -> str:
         return "idle"
     if kind == "training":
         return job
+    if kind == "replica":
+        # A replica is called SERVICE/NUMBER.
+        return job.rpartition("/")[0] or tenant
     return tenant or kind
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.figures.carbon import by_workload
 from analysis.palette import (
-    BLACK,
     BLUE,
     GREEN,
     GREY,
@@ -22,6 +21,7 @@ from analysis.palette import (
     colours,
     in_order,
 )
+from simulator.foundation.units import USD_PER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ PARTS: Final[Mapping[str, str]] = {
     "water": GREEN,
     "staff": PURPLE,
     "carbon price": VERMILLION,
-    "maintenance": BLACK,
+    "maintenance": GREY,
 }
 
 
@@ -55,9 +55,9 @@ def draw(run: Run) -> Drawing | Missing:
         return Missing(
             NAME, TITLE, "No price is set in this scenario (no tariff, no hardware cost), so nothing costs."
         )
-    names = in_order(list(parts), PARTS)
-    paint = colours(names, PARTS)
-    unit, size = money_scale(total)
+    names = sorted(parts, key=lambda name: (-parts[name], name))
+    paint = colours(in_order(names, PARTS), PARTS)
+    unit, size = money_scale(total, str(run.provenance["currency"]))
 
     figure = new_figure(4.4)
     left, right = figure.subplots(1, 2, width_ratios=[1.0, 1.0])
@@ -113,10 +113,15 @@ def draw(run: Run) -> Drawing | Missing:
 
     year = run.provenance.get("books", {}).get("price_year")
     unit_cost = run.summary.get("usd_per_productive_gpu_hour")
-    per_hour = "" if unit_cost is None else f", {unit_cost:,.3g} USD per productive GPU-hour"
+    currency = str(run.provenance["currency"])
+    per_hour = (
+        ""
+        if unit_cost is None
+        else f", {unit_cost / USD_PER[currency]:,.3g} {currency} per productive GPU-hour"
+    )
     largest = max(parts, key=lambda name: parts[name])
     prices = f" of {year}" if year else ""
-    said = f"{total:,.4g} USD{prices}{per_hour}; {largest} {100 * parts[largest] / total:.0f} %."
+    said = f"{total / size:,.4g} {unit}{prices}{per_hour}; {largest} {100 * parts[largest] / total:.0f} %."
     return Drawing(
         name=NAME,
         title=TITLE,
@@ -132,9 +137,10 @@ def draw(run: Run) -> Drawing | Missing:
     )
 
 
-def money_scale(usd: float) -> tuple[str, float]:
-    """Return the unit in which an amount reads best, and its size. [USD]"""
-    for unit, size in (("billion USD", 1e9), ("million USD", 1e6), ("thousand USD", 1e3)):
-        if usd >= size:
-            return unit, size
-    return "USD", 1.0
+def money_scale(usd: float, currency: str) -> tuple[str, float]:
+    """Return the unit in which an amount reads best, and how many dollars it is."""
+    dollars = USD_PER[currency]
+    for word, size in (("billion ", 1e9), ("million ", 1e6), ("thousand ", 1e3)):
+        if usd >= size * dollars:
+            return word + currency, size * dollars
+    return currency, dollars

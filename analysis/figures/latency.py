@@ -213,14 +213,7 @@ def _panel(
     axes.set_yscale("log")
     if high > 0 and np.isfinite(low):
         axes.set_ylim(low / 1.5, high * 1.8)
-        decades = [
-            value * 10.0**power
-            for power in range(-5, 5)
-            for value in (1, 2, 5)
-            if low / 1.5 <= value * 10.0**power <= high * 1.8
-        ]
-        while len(decades) > 7:
-            decades = decades[::2]
+        decades = _ticks(low / 1.5, high * 1.8)
         axes.set_yticks(decades, [seconds_text(value) for value in decades])
         axes.set_yticks([], minor=True)
     axes.set_xlim(0, 24)
@@ -228,6 +221,20 @@ def _panel(
     words = "time to first token" if metric == "ttft" else "time per output token"
     axes.set_title(f"{service}: {words}")
     axes.set_ylabel("log scale")
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return four to seven round values of a log axis, whatever the span."""
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
+        found = [
+            round(step * 10.0**power, 12)
+            for power in range(-6, 6)
+            for step in steps
+            if low <= step * 10.0**power <= high
+        ]
+        if len(found) >= 4:
+            break
+    return found[:: 1 + len(found) // 8]
 
 
 def _legend(grid: NDArray[Any]) -> tuple[list[Any], list[str]]:

@@ -55,7 +55,10 @@ def draw(run: Run) -> Drawing | Missing:
         name=NAME,
         title=TITLE,
         figure=figure,
-        caption=f"Share of all {whole:,.0f} GPU-hours: {shares}. {steps.sentence()}",
+        caption=(
+            f"Share of all {whole:,.0f} GPU-hours: {shares}. {steps.sentence()} Work that a failure undid "
+            "later was productive when it was done."
+        ),
         alternative=f"Stacked areas of GPUs by state over time. Of {whole:,.0f} GPU-hours: {shares}.",
         data={
             "start_s": steps.start_s.tolist(),

@@ -98,7 +98,7 @@ def draw(run: Run) -> Drawing | Missing:
     axes.set_ylabel(f"power, {unit}")
     clock.dress(axes)
     axes.set_title(TITLE)
-    legend_below(axes, len(names) + 3, ncols=5)
+    legend_below(axes, len(names) + 3, ncols=4)
     sign(figure, run, "power.parquet, hourly.parquet")
     energy = {name: series[name].integral() / 3.6e9 for name in names}
     whole = sum(energy.values())

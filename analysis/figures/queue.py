@@ -79,7 +79,9 @@ def _reasons(run: Run, axes: Axes) -> dict[str, Any]:
     floor = np.zeros(len(x))
     for name in series:
         top = floor + np.append(steps.means[name], steps.means[name][-1])
-        axes.fill_between(x, floor, top, step="post", color=paint[name], linewidth=0, label=name, zorder=2)
+        axes.fill_between(
+            x, floor, top, step="post", color=paint[name], linewidth=0, label=_SAID.get(name, name), zorder=2
+        )
         floor = top
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(0, max(1.0, float(floor.max()) * 1.06))
@@ -147,6 +149,8 @@ def _tenants(axes: Axes, jobs: Any, mine: Any) -> dict[str, float]:
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=2.0)
     return answer
 
+
+_SAID: Final = {"behind": "behind the head\nof the queue", "no-such-gpu": "no such GPU"}
 
 _HOURS: Final = {
     1 / 60: "1 min",

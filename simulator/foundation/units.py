@@ -427,7 +427,8 @@ def render(value: float, unit: str, digits: int = 3) -> str:
     if math.isinf(value):
         return "unlimited" if value > 0 else "-unlimited"
     ladder = _RENDERED.get(unit) or ((unit, 1.0),)
-    name, factor = ladder[0]
+    # Nothing is nothing in the base unit: 0 s, not 0 us.
+    name, factor = next((rung for rung in ladder if value == 0 and rung[1] == 1.0), ladder[0])
     # A day is written from two days on, a megawatt from one: 36 h, not 1.5 d.
     for candidate, size in ladder:
         least = 2.0 if candidate in {"min", "h", "d"} else 10.0 if unit == "" and candidate == "M" else 1.0

@@ -121,7 +121,7 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
         if job["mfu_fraction"] is not None:
             parts.append(f"MFU {render(job['mfu_fraction'], 'fraction')}")
         if job["restarts"]:
-            parts.append(f"{job['restarts']:.0f} restarts")
+            parts.append(f"{job['restarts']:.0f} restart{'s' if job['restarts'] != 1 else ''}")
         if job["ettr_fraction"] is not None:
             parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}")
         said.append(f"{job['job']}: {', '.join(parts)}")
@@ -156,11 +156,11 @@ def _service(service: Mapping[str, Any]) -> list[str]:
     if headroom is not None:
         verdict += f", headroom {100 * headroom:.0f} %"
     late = [
-        f"{entry['tier']} p99 above its objective in {entry['hours']} of {entry['of']} hours "
+        f"{entry['tier']} p99 late in {entry['hours']} of {entry['of']} h "
         f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
         for entry in service["late_hours"]
     ]
-    return [*said, "  " + ".  ".join([tpot, *late, verdict])]
+    return [*said, "  " + ".  ".join([f"{verdict}; {tpot}", *late])]
 
 
 def _power(found: Mapping[str, Any]) -> list[str]:
@@ -174,7 +174,9 @@ def _power(found: Mapping[str, Any]) -> list[str]:
         f"PUE {_number(power['pue'], '.3f')}",
     ]
     if peak is not None:
-        parts.append(f"peak 15 min {render(peak, 'W')}" + (f" of {render(limit, 'W')}" if limit else ""))
+        parts.append(
+            f"peak 15 min {_of(render(peak, 'W'), render(limit, 'W')) if limit else render(peak, 'W')}"
+        )
     parts.append(f"load factor {_number(power['load_factor_fraction'], '.2f')}")
     return _block("Power", ["  ".join(parts)])
 
@@ -184,7 +186,7 @@ def _carbon(found: Mapping[str, Any]) -> list[str]:
     if carbon["location_tco2e"] is None:
         return _block("Carbon", ["not accounted"])
     span = carbon["factor_set_tco2e"]
-    by_set = "" if not span else f" ({min(span.values()):,.4g}-{max(span.values()):,.4g} by factor set)"
+    by_set = "" if not span else f" ({min(span.values()):,.3g}-{max(span.values()):,.3g} by factor set)"
     factors = f" {carbon['factor_set']}" if carbon["factor_set"] else ""
     parts = [f"location {carbon['location_tco2e']:,.4g} t{factors}{by_set}"]
     market, marginal = carbon["market_tco2e"], carbon["marginal_tco2e"]
@@ -220,9 +222,12 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
 
     size, letter = (MEGA, "M") if money(total) >= 10 * MEGA else (KILO, "k")
     parts = sorted(cost["parts_usd"].items(), key=lambda item: (-item[1], item[0]))
-    listed = ", ".join(f"{name} {_amount(money(usd) / size)}" for name, usd in parts if usd)
-    year = f" ({code} of {cost['price_year']})" if cost["price_year"] else ""
-    said = [f"{_amount(money(total) / size)} {letter}{code}: {listed}{year}"]
+    large = [(name.replace("_", " "), usd) for name, usd in parts if usd >= 0.01 * total]
+    rest = sum(usd for _, usd in parts) - sum(usd for _, usd in large)
+    large += [("other", rest)] if rest > 0 else []
+    listed = ", ".join(f"{name} {_amount(money(usd) / size)}" for name, usd in large)
+    year = f" of {cost['price_year']}" if cost["price_year"] else ""
+    said = [f"{_amount(money(total) / size)} {letter}{code}{year}: {listed}"]
     units = [
         f"{money(cost[key]):,.3g} per {word}"
         for key, word in (
@@ -232,7 +237,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         if cost[key] is not None
     ]
     served = [
-        f"{service['name']} {money(service['usd_per_million_tokens']):,.3g} {code} per million output tokens"
+        f"{service['name']} {money(service['usd_per_million_tokens']):,.3g} per million output tokens"
         for service in found["services"][:_MOST]
         if service.get("usd_per_million_tokens") is not None
     ]
@@ -343,7 +348,18 @@ def _pair(median: float | None, high: float | None) -> str:
     if median is None:
         return "n/a"
     unit, size = ("ms", 1e-3) if median < 0.1 else ("s", 1.0)
-    return f"{median / size:.2g}/{'n/a' if high is None else f'{high / size:.2g}'} {unit}"
+    return f"{_short(median / size)}/{'n/a' if high is None else _short(high / size)} {unit}"
+
+
+def _short(value: float) -> str:
+    """Return a positive number in two digits, never with an exponent."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.001 else f"{value:.4f}"
+
+
+def _of(part: str, whole: str) -> str:
+    """Return "542 of 900 kW" for "542 kW" and "900 kW"."""
+    unit = whole.rpartition(" ")[2]
+    return f"{part.removesuffix(f' {unit}')} of {whole}"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -174,7 +174,7 @@ def _site(scenario: Scenario, record: Record, number: int) -> dict[str, Any]:
         "gpus": sum(pool.gpus for pool in record.pools if pool.site == number),
         "grid": grid.name or (Path(grid.trace).name if grid.trace else "given constants"),
         "climate": said.climate or "given",
-        "plant": said.cooling.key,
+        "plant": said.cooling.name,
     }
 
 

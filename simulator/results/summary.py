@@ -200,8 +200,14 @@ def _source(name: str, books: Books) -> str:
     if name.startswith("service."):
         return "requests.parquet, services_hourly.parquet, jobs.parquet"
     tags = books.tags
+    if name == "embodied_tco2e":
+        return "jobs.parquet, catalog"
+    if name == "marginal_tco2e":
+        return f"hourly.parquet, grid {tags.get('grid', '')} as given"
     if name.endswith("_tco2e"):
-        said = [f"{tag} {tags[tag]}" for tag in ("factor_set", "basis", "vintage", "market") if tags.get(tag)]
+        said = [f"factors {tags['factor_set']}" if tags.get("factor_set") else "intensity as given"]
+        said += [f"of {tags['vintage']}"] if tags.get("vintage") else []
+        said += [f"contracts {tags['market']}"] if name.startswith("market") and tags.get("market") else []
         return ", ".join(["hourly.parquet", *said])
     if name.endswith("_usd") or "usd_per" in name:
         return f"jobs.parquet, prices of {tags.get('price_year') or 'no stated year'}"

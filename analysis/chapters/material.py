@@ -1,0 +1,83 @@
+"""What every chapter is written from, and how its numbers are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.drawing import Drawing, Missing, escape, inline_svg
+from simulator.foundation.units import in_currency, render
+
+if TYPE_CHECKING:
+    from simulator.results import Run
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every chapter is written from: the run, its digest and its figures as SVG."""
+
+    run: Run
+    digest: Mapping[str, Any]
+    figures: Mapping[str, tuple[Drawing | Missing, str]]
+
+    def figure(self, name: str) -> str:
+        """Return a figure with its caption, or why there is none."""
+        drawing, svg = self.figures[name]
+        if isinstance(drawing, Missing):
+            return f'<div class="missing"><b>{escape(drawing.title)}.</b> {escape(drawing.reason)}</div>'
+        notes = " ".join(drawing.notes)
+        return (
+            f'<figure id="figure-{name}">{inline_svg(drawing, svg)}'
+            f"<figcaption><b>{escape(drawing.title)}.</b> {escape(drawing.caption)} {escape(notes)} "
+            f'Data: <a href="figures/{name}.csv">figures/{name}.csv</a> from {escape(drawing.source)}.'
+            "</figcaption></figure>"
+        )
+
+    def money(self, usd: float | None, most: int = 4) -> str:
+        """Return an amount in the scenario's currency."""
+        if usd is None:
+            return "n/a"
+        currency = str(self.digest["currency"])
+        return f"{digits(in_currency(usd, currency), most)} {currency}"
+
+    def local(self, time_s: float | None) -> str:
+        """Return a moment in the scenario's zone."""
+        if time_s is None or np.isnan(time_s):
+            return ""
+        moment = self.run.calendar.local(time_s)
+        return f"{moment.day} {moment:%b %Y %H:%M}"
+
+
+def count_text(value: float | None) -> str:
+    """Return a count as people write it."""
+    return "n/a" if value is None else render(value, "")
+
+
+def percent(value: float | None) -> str:
+    """Return a share as per cent."""
+    return "n/a" if value is None else f"{100 * value:.1f} %"
+
+
+def fixed(value: float | None, places: int) -> str:
+    """Return a number with so many places."""
+    return "n/a" if value is None else f"{value:.{places}f}"
+
+
+def digits(value: float | None, most: int = 4) -> str:
+    """Return a number rounded to so many digits, never with an exponent."""
+    if value is None:
+        return "n/a"
+    if value == 0:
+        return "0"
+    before = int(np.floor(np.log10(abs(value)))) + 1
+    return f"{value:,.{max(0, min(most - before, 8))}f}"
+
+
+def seconds_text(value: float | None) -> str:
+    """Return a latency in ms or s."""
+    if value is None:
+        return "n/a"
+    return f"{1000 * value:.3g} ms" if value < 1 else f"{value:.3g} s" if value < 1000 else f"{value:,.0f} s"

@@ -1,0 +1,215 @@
+"""What was asked for and what became of it: scenario, GPUs, training, services, tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from analysis.chapters.material import Material, count_text, digits, percent, seconds_text
+from analysis.chapters.trust import assumption_rows, value_text
+from analysis.columns import coded, numbers, words
+from analysis.page import folded, paragraphs, table
+from simulator.foundation.units import HOUR_S, J_PER_MWH, render
+from simulator.results.percentile import quantile
+
+if TYPE_CHECKING:
+    pass
+
+#: Rows of a table that are shown before the rest is left to the Parquet file.
+_MOST_ROWS: Final = 25
+
+
+def scenario(material: Material) -> str:
+    """Return what was asked for, on one page."""
+    run = material.run
+    sites = table(
+        ["Site", "Zone", "Grid", "Climate", "Cooling", "GPUs", "Limit at the meter"],
+        [
+            [
+                site["name"],
+                site["timezone"],
+                site.get("grid", ""),
+                site.get("climate", ""),
+                site.get("plant", ""),
+                f"{site['gpus']:,}",
+                "none" if site["limit_w"] is None else render(site["limit_w"], "W"),
+            ]
+            for site in run.provenance["sites"]
+        ],
+        text_columns=5,
+    )
+    pools = table(
+        ["Pool", "Site", "Node", "GPU", "Nodes", "GPUs"],
+        [
+            [pool["name"], pool["site"], pool["node"], pool["gpu"], f"{pool['nodes']:,}", f"{pool['gpus']:,}"]
+            for pool in run.provenance["pools"]
+        ],
+        text_columns=4,
+    )
+    start = run.calendar.local(0.0)
+    facts = paragraphs(
+        [
+            f"{start:%A, %Y-%m-%d %H:%M} {run.timezone}, for {render(run.horizon_s, 's')}; seed "
+            f"{run.provenance['seed']}. Money is shown in {material.digest['currency']}."
+        ]
+    )
+    said = [row for row in assumption_rows(run) if row.get("origin") == "you"]
+    own = folded(
+        f"What the scenario says itself ({len(said)} values)",
+        table(["Key", "Value"], [[row["key"], value_text(row)] for row in said], text_columns=2),
+    )
+    return facts + sites + pools + own
+
+
+def machines(material: Material) -> str:
+    """GPUs and queue."""
+    failures = _failures(material)
+    return (
+        material.figure("occupancy")
+        + material.figure("waterfall")
+        + material.figure("queue")
+        + (f"<h3>Failures and decisions</h3>{failures}" if failures else "")
+    )
+
+
+def training(material: Material) -> str:
+    """Every training job."""
+    jobs = material.digest["training"]
+    if not jobs:
+        return '<div class="missing">The scenario has no training job.</div>'
+    rows = [
+        [
+            job["job"],
+            f"{job['gpus']:,.0f}",
+            "n/a" if job["tokens"] is None else render(job["tokens"], ""),
+            job["state"]
+            if job["finished_s"] is None
+            else f"{job['state']} {material.local(job['finished_s'])}",
+            percent(job["mfu_fraction"]),
+            percent(job["ettr_fraction"]),
+            f"{job['restarts'] or 0:.0f}",
+            render(job["wait_s"] or 0.0, "s"),
+            render(job["run_s"] or 0.0, "s"),
+            material.money(job["cost_usd"]),
+        ]
+        for job in jobs[:_MOST_ROWS]
+    ]
+    columns = ["Job", "GPUs", "Tokens", "State", "MFU", "ETTR", "Restarts", "Waited", "Ran", "Cost"]
+    return table(columns, rows, text_columns=1) + paragraphs(
+        [
+            "MFU is the model's FLOP over the dense peak while running. ETTR is useful time over time held "
+            "and waited; bubbles and communication inside a step lower MFU, not ETTR.",
+            *_left_out(len(jobs)),
+        ]
+    )
+
+
+def services(material: Material) -> str:
+    """Every service, by tier."""
+    found = material.digest["services"]
+    if not found:
+        return '<div class="missing">The scenario has no service.</div>' + material.figure("latency")
+    rows, tiers = [], []
+    for service in found:
+        rows.append(
+            [
+                service["name"],
+                service["model"],
+                str(service.get("stability") or "no request"),
+                percent(service.get("headroom_fraction")),
+                count_text(service.get("requests")),
+                count_text(service.get("tokens_out")),
+                percent(service.get("slo_attainment_fraction")),
+                digits(service.get("joules_per_token"), 3),
+                digits(service.get("gco2e_per_million_tokens"), 3),
+                material.money(service.get("usd_per_million_tokens"), 3),
+            ]
+        )
+        tiers += [
+            [
+                f"{service['name']}, {tier['tier']}",
+                *(
+                    seconds_text(tier.get(f"{metric}_{share}_s"))
+                    for metric in ("ttft", "tpot", "e2e")
+                    for share in ("p50", "p99")
+                ),
+                seconds_text(tier.get("ttft_slo_s")),
+                percent(tier.get("slo_attainment_fraction")),
+            ]
+            for tier in service["tiers"]
+        ]
+    columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "SLO met", "J per token",
+               "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
+    heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT objective",
+             "SLO met"]  # fmt: skip
+    said = "Energy, carbon and cost of a token count the replicas' whole share of the site, per output token."
+    return (
+        table(columns, rows, text_columns=3)
+        + table(heads, tiers)
+        + material.figure("latency")
+        + paragraphs([said, "TTFT includes queue and prefill; TPOT is the mean gap after the first token."])
+    )
+
+
+def tenants(material: Material) -> str:
+    """Who got what, and who waited."""
+    jobs = material.run.table("jobs")
+    kind, kinds = coded(jobs, "kind")
+    tenant, names = coded(jobs, "tenant")
+    real = np.array([name != "idle" for name in kinds], dtype=bool)[kind] if len(kind) else kind > 0
+    waits = (
+        np.array([name not in ("idle", "replica") for name in kinds], dtype=bool)[kind] if len(kind) else real
+    )
+    columns = {
+        name: np.nan_to_num(numbers(jobs, name))
+        for name in ("gpu_seconds", "facility_energy_j", "location_gco2e", "cost_usd", "wait_s")
+    }
+    held = columns["gpu_seconds"][real].sum() or 1.0
+    queued = material.digest["waiting"]["by_tenant"]
+    rows = []
+    for code_, name in enumerate(names):
+        mine = real & (tenant == code_)
+        if not mine.any():
+            continue
+        asked = mine & waits
+        ones = np.ones(int(asked.sum()))
+        rows.append(
+            (
+                -columns["gpu_seconds"][mine].sum(),
+                [
+                    name or "no tenant",
+                    f"{int(mine.sum()):,}",
+                    digits(columns["gpu_seconds"][mine].sum() / HOUR_S),
+                    percent(columns["gpu_seconds"][mine].sum() / held),
+                    percent(queued.get(name or "no tenant", 0.0)),
+                    render(quantile(columns["wait_s"][asked], ones, 0.5), "s"),
+                    render(quantile(columns["wait_s"][asked], ones, 0.95), "s"),
+                    digits(columns["facility_energy_j"][mine].sum() / J_PER_MWH, 3),
+                    digits(columns["location_gco2e"][mine].sum() / 1e6, 3),
+                    material.money(columns["cost_usd"][mine].sum()),
+                ],
+            )
+        )
+    rows.sort(key=lambda row: (row[0], row[1][0]))
+    heads = ["Tenant", "Jobs", "GPU-h held", "Share held", "Share of queued GPU-h", "Wait p50", "Wait p95",
+             "MWh", "t CO2e", "Cost"]  # fmt: skip
+    return table(heads, [row for _, row in rows[:_MOST_ROWS]]) + paragraphs(_left_out(len(rows)))
+
+
+def _failures(material: Material) -> str:
+    events = material.run.table("events")
+    counted: dict[tuple[str, str, str], int] = {}
+    for key in zip(words(events, "kind"), words(events, "what"), words(events, "outcome"), strict=True):
+        counted[key] = counted.get(key, 0) + 1
+    rows = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return table(
+        ["Kind", "What", "Outcome", "Times"],
+        [[*key, f"{count:,}"] for key, count in rows[:_MOST_ROWS]],
+        text_columns=3,
+    )
+
+
+def _left_out(count: int) -> Sequence[str]:
+    return [] if count <= _MOST_ROWS else [f"{count - _MOST_ROWS:,} more are in jobs.parquet."]
