@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,7 @@ class Plugin:
         name = said.get(self.key)
         if not isinstance(name, str):
             raise no_word(self.key, name, said, list(seams.table(self.seam)))
+        name = _absolute(name)
         try:
             plugin, preset = self._look_up(str(name), info)
         except PydanticCustomError as error:
@@ -152,3 +154,12 @@ class Plugin:
 def _class_of(seam: str, name: str) -> type[Any]:
     """Return the plug-in's class: a row of the table, an entry point, or ``file.py:Class``."""
     return find(seams.table(seam), name, seams.KEYS[seam], seam=seam)
+
+
+def _absolute(name: str) -> str:
+    """Return a plug-in's name; a ``file.py:Class`` begins at the file that names it."""
+    file, colon, cls = str(name).rpartition(":")
+    folder = getattr(name, "folder", None)
+    if not file.endswith(".py") or folder is None:
+        return str(name)
+    return f"{os.path.abspath(folder / file)}{colon}{cls}"
