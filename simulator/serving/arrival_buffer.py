@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
 from simulator.serving.batching import Request
 from simulator.serving.picoseconds import NEVER, many_to_ps, to_ps
 from simulator.workload.requests import RequestSource, RequestTable
@@ -23,9 +25,18 @@ class ArrivalBuffer:
         Where they come from; None if they are fed.
     origin_s
         Zero of integer time. [s since the run's start]
+    cells, simulated
+        Requests are dealt to `cells` cells in turn; those of the first `simulated` are kept.
     """
 
-    def __init__(self, service: str, source: RequestSource | None, origin_s: float) -> None:
+    def __init__(
+        self,
+        service: str,
+        source: RequestSource | None,
+        origin_s: float,
+        cells: int = 1,
+        simulated: int = 1,
+    ) -> None:
         self._service = service
         self._source = source
         self._fed = source is None
@@ -34,9 +45,12 @@ class ArrivalBuffer:
         self._prompt: list[int] = []
         self._output: list[int] = []
         self._tier: list[int] = []
+        self._numbers: list[int] = []
         self._position = 0
-        self.number = 0
-        """Requests given away so far."""
+        self._cells = cells
+        self._simulated = simulated
+        self._seen = 0
+        """Requests that came in so far, kept or not: the number of the next one."""
         self.known_ps = to_ps(-origin_s) if self._fed else NEVER
         """All that arrive before this are known."""
         self.next_ps = self.known_ps
@@ -61,13 +75,12 @@ class ArrivalBuffer:
         """Return the request that arrives at `next_ps`."""
         position = self._position
         request = Request(
-            self.number,
+            self._numbers[position],
             self._arrived[position],
             self._prompt[position],
             self._output[position],
             self._tier[position],
         )
-        self.number += 1
         self._position = position = position + 1
         if position < len(self._arrived):
             self.next_ps = self._arrived[position]
@@ -95,15 +108,26 @@ class ArrivalBuffer:
         self.next_ps = self._arrived[self._position] if unread else self.known_ps
 
     def _append(self, block: RequestTable, after_ps: int) -> None:
-        arrived = many_to_ps(block.arrived_s - self._origin_s)
+        count = len(block)
+        numbers = np.arange(self._seen, self._seen + count)
+        self._seen += count
+        arrived_s, prompt, output, tier = (
+            block.arrived_s, block.prompt_tokens, block.output_tokens, block.tier
+        )
+        if self._simulated < self._cells:
+            kept = numbers % self._cells < self._simulated
+            numbers, arrived_s = numbers[kept], arrived_s[kept]
+            prompt, output, tier = prompt[kept], output[kept], tier[kept]
+        arrived = many_to_ps(arrived_s - self._origin_s)
         if arrived and arrived[0] < after_ps:
             raise ValueError(
-                f"service {self._service}: a request arrives at {float(block.arrived_s[0])} s, "
+                f"service {self._service}: a request arrives at {float(arrived_s[0])} s, "
                 "before others that were given earlier"
             )
         done = self._position
         self._arrived = self._arrived[done:] + arrived
-        self._prompt = self._prompt[done:] + block.prompt_tokens.tolist()
-        self._output = self._output[done:] + block.output_tokens.tolist()
-        self._tier = self._tier[done:] + block.tier.tolist()
+        self._prompt = self._prompt[done:] + prompt.tolist()
+        self._output = self._output[done:] + output.tolist()
+        self._tier = self._tier[done:] + tier.tolist()
+        self._numbers = self._numbers[done:] + numbers.tolist()
         self._position = 0

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.foundation.errors import DatahallError
 from simulator.performance.serving import IterationTime
 from simulator.workload.requests import RequestTable
 
@@ -24,6 +25,10 @@ FloatArray = NDArray[np.float64]
 BIN_S: Final = 300.0
 
 Role = Literal["mixed", "prefill", "decode"]
+
+
+class ServiceError(DatahallError, ValueError):
+    """A service cannot be simulated in the mode asked for; the message says why and what would do."""
 
 
 class Stop(IntEnum):
@@ -94,7 +99,7 @@ class AddReplica:
 
     `kv_blocks` is its number of KV blocks, from the memory that the model leaves free. `host_w`
     is its host share of IT power, which counts in the hourly figures only: `take_power` speaks
-    of GPUs.
+    of GPUs. `cell` is the group that the router keeps it in, where there are several.
     """
 
     replica_id: int
@@ -104,6 +109,7 @@ class AddReplica:
     profile: ReplicaProfile
     kv_blocks: int
     host_w: float = 0.0
+    cell: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ class PowerBins(NamedTuple):
 class Observation:
     """A crowd at an instant, for autoscalers, power policies and the audit.
 
-    Counts are plain; `weight` says how many requests of the world each stands for.
+    All of the whole service: a sample is multiplied by what it stands for.
     """
 
     now_s: float
@@ -208,9 +214,9 @@ class Observation:
     power_w: Mapping[int, float]
     """GPU power now, by replica. [W]"""
     tokens_out: float
-    """Output tokens emitted so far by requests that finished."""
+    """Output tokens of the requests that finished."""
     counters: Mapping[str, float]
-    """Weighted totals; see `Counters`."""
+    """Totals; see `twin.TwinCrowd.counters`."""
 
 
 class Crowd(Protocol):

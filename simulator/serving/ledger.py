@@ -49,6 +49,23 @@ class Counters:
     wasted_tokens: int = 0
     """Output tokens that were lost with a replica."""
 
+    def totals(self) -> dict[str, int]:
+        """Return what is in, out, shed and failed, by the names that the audit uses."""
+        return {
+            "requests_in": self.requests_in,
+            "requests_out": self.requests_out,
+            "shed": self.requests_shed,
+            "failed": self.requests_failed,
+            "retried": self.retried,
+            "preempted": self.preempted,
+            "tokens_in": self.prompt_tokens_in + self.output_tokens_in,
+            "tokens_out": self.output_tokens_out,
+            "prompt_tokens_out": self.prompt_tokens_out,
+            "tokens_shed": self.prompt_tokens_shed + self.output_tokens_shed,
+            "tokens_failed": self.prompt_tokens_failed + self.output_tokens_failed,
+            "wasted_tokens": self.wasted_tokens,
+        }
+
 
 @dataclass
 class _Hour:
@@ -78,7 +95,8 @@ class Ledger:
         self.service = service
         self.tiers = tuple(tiers)
         self.tenant = tenant
-        self.sites: list[str] = []
+        self.sites: Sequence[str] = ()
+        """Names of the sites that rows speak of by position."""
         self.ttft_slo_s = tuple(ttft_slo_s)
         self.weight = weight
         self.origin_s = origin_s

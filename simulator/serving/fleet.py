@@ -1,0 +1,207 @@
+"""The replicas of a crowd: who is there, who takes requests, when each one's plan ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simulator.foundation.names import hint
+from simulator.serving.batching import BatchRule, Replica
+from simulator.serving.crowd import AddReplica, ReplicaProfile
+from simulator.serving.picoseconds import NEVER
+from simulator.serving.power_meter import MeterBin, PowerMeter
+from simulator.serving.replica_costs import ReplicaCosts
+from simulator.serving.stability import saturated_rate_per_s
+
+
+class Fleet:
+    """Replicas by slot. A slot that a replica leaves goes to the next that comes, lowest first.
+
+    Parameters
+    ----------
+    service
+        Whose replicas, for messages.
+    rule
+        Bounds of a batch.
+    tiers, cells
+        Classes of requests, and groups of replicas that the router keeps apart. [count]
+    bin_ps
+        Width of the power bins. [ps]
+    leap
+        Whether replicas take runs of pure decode as one.
+    """
+
+    def __init__(
+        self, service: str, rule: BatchRule, *, tiers: int, cells: int, bin_ps: int, leap: bool
+    ) -> None:
+        self._service = service
+        self._rule = rule
+        self._tiers = tiers
+        self._bin_ps = bin_ps
+        self._leap = leap
+        self._replicas: list[Replica | None] = []
+        self.ends: list[int] = []
+        """When each slot's plan ends; NEVER if it has none. [ps]"""
+        self.loads: list[int] = []
+        """Requests in flight by slot."""
+        self.sites: list[str] = []
+        self.site_names: list[str] = []
+        """Sites in order of appearance; a replica's `site` is a position here."""
+        self.entry: list[list[int]] = [[] for _ in range(cells)]
+        """By cell: open slots that new requests may go to, ascending."""
+        self.decode: list[int] = []
+        """Open slots that take requests from prefill replicas, ascending."""
+        self.draining: list[int] = []
+        self.bins: list[MeterBin] = []
+        """Power bins that ended and were not taken yet."""
+        self.closed = False
+        self._slot: dict[int, int] = {}
+        self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
+        self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
+        self._kept: dict[int, ReplicaProfile] = {}
+
+    def __iter__(self) -> Iterator[Replica]:
+        return (replica for replica in self._replicas if replica is not None)
+
+    def at(self, slot: int) -> Replica:
+        """Return the replica in a slot that has one."""
+        replica = self._replicas[slot]
+        if replica is None:
+            raise RuntimeError(f"service {self._service}: slot {slot} holds no replica")
+        return replica
+
+    def get(self, slot: int) -> Replica | None:
+        """Return the replica in a slot, if there is one."""
+        return self._replicas[slot]
+
+    def find(self, replica_id: int) -> int:
+        """Return the slot of a replica; ValueError with what is known if there is none."""
+        slot = self._slot.get(replica_id)
+        if slot is None:
+            known = hint(str(replica_id), [str(other) for other in self._slot])
+            raise ValueError(f"service {self._service}: no replica {replica_id}\n    {known}")
+        return slot
+
+    @property
+    def ready(self) -> int:
+        """Replicas that take requests."""
+        return sum(map(len, self.entry)) + len(self.decode)
+
+    def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
+        """Take in a replica; return its slot."""
+        if command.replica_id in self._slot:
+            raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
+        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget
+        if widest < budget:
+            raise ValueError(
+                f"service {self._service}: the profile knows iterations of up to {widest} tokens, "
+                f"the token budget is {budget}"
+            )
+        if command.site not in self.site_names:
+            self.site_names.append(command.site)
+        host_mw = round(command.host_w * 1000.0)
+        replica = Replica(
+            command.replica_id,
+            self.site_names.index(command.site),
+            role=command.role,
+            costs=self._costs_of(command.profile, 1.0, command.gpus),
+            kv_blocks=command.kv_blocks,
+            rule=self._rule,
+            tiers=self._tiers,
+            meter=PowerMeter(command.replica_id, host_mw, at_ps, self._bin_ps, self.bins),
+            leap=self._leap,
+        )
+        replica.max_sequences = max_sequences
+        if None in self._replicas:
+            slot = self._replicas.index(None)
+            self._replicas[slot], self.sites[slot] = replica, command.site
+        else:
+            slot = len(self._replicas)
+            self._replicas.append(replica)
+            self.sites.append(command.site)
+            self.ends.append(NEVER)
+            self.loads.append(0)
+        self._slot[command.replica_id] = slot
+        self._fresh[command.replica_id] = (command.profile, command.gpus)
+        pool = self.decode if command.role == "decode" else self.entry[command.cell]
+        pool.append(slot)
+        pool.sort()
+        return slot
+
+    def close_door(self, slot: int) -> None:
+        """Let no more requests come to a slot."""
+        for pool in (*self.entry, self.decode):
+            if slot in pool:
+                pool.remove(slot)
+
+    def forget(self, slot: int, at_ps: int) -> None:
+        """Take the replica out of a slot; its last power bin leaves."""
+        replica = self.at(slot)
+        replica.meter.close(at_ps)
+        if slot in self.draining:
+            self.draining.remove(slot)
+        self._replicas[slot] = None
+        self.ends[slot] = NEVER
+        self.loads[slot] = 0
+        del self._slot[replica.replica_id], self._fresh[replica.replica_id]
+
+    def costs_at(self, replica_id: int, clock_fraction: float) -> ReplicaCosts:
+        """Return what iterations cost a replica at a fraction of the highest clock."""
+        profile, gpus = self._fresh[replica_id]
+        return self._costs_of(profile, clock_fraction, gpus)
+
+    def in_flight(self) -> int:
+        """Return requests that replicas hold."""
+        return sum(self.loads)
+
+    def waiting(self) -> int:
+        """Return requests that wait at replicas for an iteration."""
+        return sum(replica.waiting_count for replica in self)
+
+    def kv_fraction(self, at_ps: int) -> float:
+        """Return the largest share of KV blocks in use over the replicas."""
+        return max(
+            (replica.used_blocks(at_ps) / replica.blocks for replica in self if replica.blocks),
+            default=0.0,
+        )
+
+    def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
+        stages: dict[str, float] = {}
+        for slot in (*(slot for pool in self.entry for slot in pool), *self.decode):
+            replica = self.at(slot)
+            rate_per_s = saturated_rate_per_s(
+                replica.costs,
+                self._rule,
+                replica.max_sequences,
+                replica.blocks,
+                role=replica.role,
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
+            )
+            stage = "decode" if replica.role == "decode" else "entry"
+            stages[stage] = stages.get(stage, 0.0) + rate_per_s
+        return min(stages.values(), default=0.0)
+
+    def read_meters(self, at_ps: int) -> list[MeterBin]:
+        """Return and forget the power bins that ended by `at_ps`."""
+        if not self.closed:
+            for replica in self:
+                replica.meter.read(at_ps)
+        bins = self.bins.copy()
+        self.bins.clear()
+        return bins
+
+    def close(self, at_ps: int) -> None:
+        """Let unfinished power bins leave: the run is over."""
+        for replica in self:
+            replica.meter.close(at_ps)
+        self.closed = True
+
+    def _costs_of(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> ReplicaCosts:
+        key = (id(profile), clock_fraction, gpus)
+        known = self._costs.get(key)
+        if known is None:
+            self._kept[id(profile)] = profile  # keeps the id from being used again
+            slowed = profile if clock_fraction == 1.0 else profile.at_clock(clock_fraction)
+            known = self._costs[key] = ReplicaCosts(slowed, gpus)
+        return known

@@ -1,0 +1,68 @@
+"""What holds for a service as a whole: its tiers, batches, routing and promises."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from simulator.serving.batching import BatchRule
+from simulator.serving.routers import RoundRobin, Router
+
+
+@dataclass(frozen=True)
+class ServiceRules:
+    """What holds for a service as a whole, whatever replicas it has.
+
+    Parameters
+    ----------
+    name, tenant
+        Whose requests these are.
+    tiers, ttft_slo_s
+        Classes of requests, the most urgent first, and the time to first token promised to each. [s]
+    rule
+        Bounds of a batch.
+    router
+        Which replica a request goes to.
+    kv_bytes_per_token
+        KV of one token on all GPUs of a replica, for transfers from prefill to decode. [B]
+    transfer_bytes_per_s
+        Bandwidth of each prefill replica's transfers until a command says otherwise. [B/s]
+    retries
+        How often a request begins again after losing its replica before it counts as failed.
+    weight
+        Requests of the world that each one stands for.
+    origin_s
+        A moment at or before the start, on a UTC hour: bins and hours are counted from it. [s]
+    rows
+        Rows held before `advance` comes back to have them taken.
+    cells, simulated_cells
+        Requests are dealt in turn to this many cells, each with replicas of its own, and the
+        router chooses within a cell; only the first cells are simulated.
+    """
+
+    name: str
+    tenant: str = ""
+    tiers: tuple[str, ...] = ("standard",)
+    ttft_slo_s: tuple[float, ...] = (math.inf,)
+    rule: BatchRule = field(default_factory=BatchRule)
+    router: Router = field(default_factory=RoundRobin)
+    kv_bytes_per_token: float = 0.0
+    transfer_bytes_per_s: float = math.inf
+    retries: int = 3
+    weight: float = 1.0
+    origin_s: float = 0.0
+    rows: int = 65536
+    cells: int = 1
+    simulated_cells: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.tiers or len(self.tiers) != len(self.ttft_slo_s):
+            raise ValueError(
+                f"service {self.name}: {len(self.tiers)} tiers and {len(self.ttft_slo_s)} promises"
+            )
+        if self.origin_s > 0.0:
+            raise ValueError(f"service {self.name}: origin_s {self.origin_s} is after the start")
+        if not 1 <= self.simulated_cells <= self.cells:
+            raise ValueError(
+                f"service {self.name}: {self.simulated_cells} of {self.cells} cells cannot be simulated"
+            )
