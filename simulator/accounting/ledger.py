@@ -26,6 +26,15 @@ class PoolLedger:
     held_gpus: StepSeries
     gpus: int
     idle_w_per_gpu: float
+    off_gpus: StepSeries | None = None
+    """GPUs of nodes that are down and switched off; None: down nodes draw their idle power."""
+
+    def idle_energy_j(self, edges_s: FloatArray) -> FloatArray:
+        """Return the IT energy of what nobody held, between neighbouring edges. (m-1,) [J]"""
+        drawing = self.idle_gpu_seconds(edges_s)
+        if self.off_gpus is not None:
+            drawing = np.maximum(drawing - self.off_gpus.integrals_between(edges_s), 0.0)
+        return np.asarray(drawing * self.idle_w_per_gpu)
 
     def idle_gpu_seconds(self, edges_s: FloatArray) -> FloatArray:
         """Return GPU-seconds that nobody held, between neighbouring edges. (m-1,)"""
@@ -68,7 +77,7 @@ def measure(record: Record) -> Ledger:
     """Return the ledger of a record.
 
     Idle GPUs draw their pool's idle power with their share of the host; a node that is down
-    draws it too.
+    draws it too, unless its pool switches such nodes off.
     """
     return Ledger(record, tuple(_site(record, code) for code in range(len(record.sites))))
 
@@ -98,12 +107,28 @@ def _site(record: Record, code: int) -> SiteLedger:
         sum(facts.gpus * facts.node.gpu_idle_w for _, facts in own),
         sum(facts.gpus * facts.idle_w_per_gpu for _, facts in own),
     ]
-    node_w, gpu_w, bound_w = _steps(start_s, end_s, deltas, base_w, record.horizon_s)
+    off = {index: _outages(record, index) for index, facts in own if facts.off_when_down}
+    begins, ends = [start_s], [end_s]
+    for index, (off_start_s, off_end_s, off_gpus) in off.items():
+        # A node that is switched off only takes away what it would have drawn idle.
+        begins.append(off_start_s)
+        ends.append(off_end_s)
+        away_w = np.stack(
+            [-off_gpus * idle_w[index], -off_gpus * gpu_idle_w[index], -off_gpus * idle_w[index]]
+        )
+        deltas = np.concatenate((deltas, away_w), axis=1)
+    node_w, gpu_w, bound_w = _steps(
+        np.concatenate(begins), np.concatenate(ends), deltas, base_w, record.horizon_s
+    )
     pools = []
     for index, facts in own:
         mine = pool == index
         (held,) = _steps(start_s[mine], end_s[mine], gpus[None, mine], [0.0], record.horizon_s)
-        pools.append(PoolLedger(index, held, facts.gpus, facts.idle_w_per_gpu))
+        switched_off = None
+        if index in off:
+            off_start_s, off_end_s, off_gpus = off[index]
+            (switched_off,) = _steps(off_start_s, off_end_s, off_gpus[None, :], [0.0], record.horizon_s)
+        pools.append(PoolLedger(index, held, facts.gpus, facts.idle_w_per_gpu, switched_off))
     return SiteLedger(
         code=code,
         node_w=node_w,
@@ -118,6 +143,13 @@ def _site(record: Record, code: int) -> SiteLedger:
         gpus=gpus,
         pool=pool,
     )
+
+
+def _outages(record: Record, pool: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return begins [s], ends [s] and GPUs of a pool's outages."""
+    rows = np.flatnonzero(np.asarray(record.outages["pool"]) == pool)
+    start_s, end_s, gpus = (_float(record.outages, name, rows) for name in ("start_s", "end_s", "gpus"))
+    return start_s, end_s, gpus
 
 
 def _steps(

@@ -138,9 +138,9 @@ class Shares:
         jobs
             Number of jobs in the record.
         """
-        idle_j = np.array(
-            [pool.idle_gpu_seconds(edges_s) * pool.idle_w_per_gpu for pool in ledger.pools]
-        ).reshape(len(ledger.pools), len(edges_s) - 1)
+        idle_j = np.array([pool.idle_energy_j(edges_s) for pool in ledger.pools]).reshape(
+            len(ledger.pools), len(edges_s) - 1
+        )
         return cls(
             places=RowPlaces.find(edges_s, ledger),
             jobs=jobs,

@@ -46,14 +46,20 @@ def lowest_bits(mask: int, count: int) -> int:
     have = mask.bit_count()
     if have == count:
         return mask
-    low, high = count - 1, mask.bit_length()
-    while high - low > 1:
-        middle = (low + high) // 2
-        if (mask & ((1 << middle) - 1)).bit_count() < count:
-            low = middle
+    # Search by interpolation: bits are usually spread evenly or packed at one end.
+    low, below_low, high, below_high = 0, 0, mask.bit_length(), have
+    while True:
+        guess = low + (high - low) * (count - below_low) // (below_high - below_low)
+        if guess <= low:
+            guess = low + 1
+        part = mask & ((1 << guess) - 1)
+        below = part.bit_count()
+        if below == count:
+            return part
+        if below < count:
+            low, below_low = guess, below
         else:
-            high = middle
-    return mask & ((1 << high) - 1)
+            high, below_high = guess, below
 
 
 class PoolFree:

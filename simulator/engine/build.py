@@ -57,7 +57,6 @@ def build_world(scenario: Scenario) -> World:
         causes=failure_causes(scenario, pools),
         script=[_step(scenario, event) for event in scenario.script],
         site_links=links,
-        power_off_down_nodes=scenario.failures.power_off_down_nodes,
         notes=jobs.notes + [note for site in sites for note in site.weather.notes],
     )
 

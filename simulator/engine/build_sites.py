@@ -200,6 +200,7 @@ def _pool(scenario: Scenario, site: int, pool: Pool) -> PoolPlan:
                 embodied_gco2e=node.embodied_gco2e,
                 peak_flop_per_s=peak_flop_per_s(gpu, "bf16" if gpu.bf16_flop_per_s else "fp16"),
             ),
+            off_when_down=scenario.failures.power_off_down_nodes,
         ),
         host_active_w=host_active_w,
         loaded_idle_w=max(power.loaded_idle_w, gpu_idle_w),

@@ -295,6 +295,8 @@ class Queue:
     # ------------------------------------------------------------------ inside
 
     def _free_gpus(self) -> int:
+        if self.ceiling_gpus is None and len(self.pools) == 1:
+            return self.pools[0].free.free_gpus
         free = sum(pool.free.free_gpus for pool in self.pools)
         if self.ceiling_gpus is not None:
             held = sum(self.board.held_gpus[job] for job in self._end_of)

@@ -143,7 +143,6 @@ class World:
     script: list[ScriptStep] = field(default_factory=list)
     site_links: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     """(site, site) -> (bandwidth [B/s], latency [s])."""
-    power_off_down_nodes: bool = False
     cap_delay_s: float = 40.0
     """Actuation delay of a power cap or clock limit set from outside (POLCA). [s]"""
     notes: list[str] = field(default_factory=list)

@@ -43,6 +43,8 @@ class PoolFacts:
     site: int
     nodes: int
     node: NodeFacts
+    off_when_down: bool = False
+    """Whether nodes that are down draw nothing instead of their idle power."""
 
     @property
     def gpus(self) -> int:

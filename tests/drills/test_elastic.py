@@ -83,3 +83,13 @@ def test_a_rigid_job_waits_for_the_repair(drill):
     assert job["finished_s"] == 6500.0 + 8000.0
     assert run.waits("run") == [("capacity", "capacity", 2500.0, 6500.0)]
     run.books()
+
+
+def test_a_node_that_is_switched_off_while_down_draws_nothing(drill):
+    """As the first drill, but the failed node is off from 2500 s on: only the three healthy ones
+    draw idle power after the job, 3 x 1600 W.
+    """
+    run = drill(scenario(duration="20_000 s") + "failures: {power_off_down_nodes: true}\n")
+    books = run.books()
+    busy_s = run.job("run")["finished_s"]
+    assert books.idle["it_energy_j"][0] == pytest.approx(3 * 1600.0 * (20_000.0 - busy_s), rel=1e-9)

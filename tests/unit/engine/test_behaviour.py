@@ -25,9 +25,7 @@ def walked(elapsed_s, rate, cycle_work, stall_s):
         stalled += stall_s
 
 
-@given(
-    st.floats(0.0, 1e4), st.floats(0.1, 10.0), st.floats(5.0, 500.0), st.floats(0.1, 50.0)
-)
+@given(st.floats(0.0, 1e4), st.floats(0.1, 10.0), st.floats(5.0, 500.0), st.floats(0.1, 50.0))
 def test_work_after_equals_walking_through_the_cycles(elapsed_s, rate, cycle_work, stall_s):
     found = work_after(elapsed_s, rate, 0.0, 0.0, cycle_work, stall_s)
     wanted = walked(elapsed_s, rate, cycle_work, stall_s)
@@ -36,7 +34,11 @@ def test_work_after_equals_walking_through_the_cycles(elapsed_s, rate, cycle_wor
 
 
 @given(
-    st.floats(1.0, 5e3), st.floats(1.0, 5e3), st.floats(0.1, 10.0), st.floats(5.0, 500.0), st.floats(0.1, 50.0)
+    st.floats(1.0, 5e3),
+    st.floats(1.0, 5e3),
+    st.floats(0.1, 10.0),
+    st.floats(5.0, 500.0),
+    st.floats(0.1, 50.0),
 )
 def test_two_stretches_are_one(first_s, second_s, rate, cycle_work, stall_s):
     one = work_after(first_s + second_s, rate, 0.0, 0.0, cycle_work, stall_s)

@@ -13,7 +13,13 @@ from simulator.foundation.time_grid import Priority
 
 def test_priorities_order_an_instant_whatever_the_order_of_arming():
     clock, seen = Clock(), []
-    for priority in (Priority.DECIDE, Priority.ARRIVAL, Priority.SIGNAL, Priority.FAILURE, Priority.COMPLETION):
+    for priority in (
+        Priority.DECIDE,
+        Priority.ARRIVAL,
+        Priority.SIGNAL,
+        Priority.FAILURE,
+        Priority.COMPLETION,
+    ):
         clock.timer(lambda p=priority: seen.append(p), priority).arm(5.0)
     clock.run(10.0)
     assert seen == sorted(seen)
