@@ -183,3 +183,53 @@ class TestAccount:
         told = call("account", "nowhere")
         assert told.exit_code == 2
         assert "there is no such run folder" in told.stderr
+
+
+class TestTwoRuns:
+    @pytest.fixture
+    def runs(self, here):
+        call("run", "jobs.yaml", "--no-report", "-q", "-o", "one")
+        call("run", "jobs.yaml", "sites.s.grid.intensity=200 g/kWh", "--no-report", "-q", "-o", "two")
+        return here
+
+    def test_compare_says_what_was_different_and_what_changed(self, runs):
+        told = call("compare", "one", "two", "--html", "page.html")
+        assert told.exit_code == 0, told.output
+        assert "sites.s.grid.intensity_g_per_kwh: 100.0 | 200.0" in told.stdout
+        (row,) = [line for line in told.stdout.splitlines() if line.startswith("location_tco2e")]
+        assert row.endswith("+100.0%")
+        assert (runs / "page.html").read_text().startswith("<!DOCTYPE html>")
+
+    def test_compare_needs_two(self, runs):
+        told = call("compare", "one")
+        assert told.exit_code == 2
+        assert "at least two" in told.stderr
+
+    def test_export_writes_csv(self, runs):
+        told = call("export", "one", "--to", "csv")
+        assert told.exit_code == 0, told.output
+        lines = (runs / "one-csv" / "jobs.csv").read_text().splitlines()
+        assert lines[0].startswith('"job_id"')
+        assert len(lines) == 1 + 3 + 1  # heading, three jobs, the pool's idle row
+
+    def test_export_of_one_table(self, runs):
+        call("export", "one", "waits", "--to", "csv", "-o", "here")
+        assert [path.name for path in (runs / "here").iterdir()] == ["waits.csv"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("one", "--to", "xlsx"), "cannot export to 'xlsx'"),
+            (("one", "jos", "--to", "csv"), "did you mean 'jobs'?"),
+            (("three", "--to", "csv"), "there is no such run folder"),
+        ],
+    )
+    def test_export_refuses(self, runs, arguments, message):
+        told = call("export", *arguments)
+        assert told.exit_code == 2
+        assert message in told.stderr
+
+    def test_report_refuses_what_is_no_run_before_it_writes(self, runs):
+        told = call("report", "one", "nowhere")
+        assert told.exit_code == 2
+        assert not (runs / "one" / "report.html").exists()
