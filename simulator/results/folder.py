@@ -39,6 +39,8 @@ class RunFolder:
     def __init__(self, target: Path) -> None:
         self.target = Path(os.path.abspath(target))
         refuse_foreign(self.target)
+        #: Folders above that were not there before, the innermost first.
+        self._made = [parent for parent in self.target.parents if not parent.exists()]
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path = _fresh_sibling(self.target, "incomplete")
@@ -86,8 +88,13 @@ class RunFolder:
         return self.target
 
     def discard(self) -> None:
-        """Remove what was written so far."""
+        """Remove what was written so far, and the folders above that were made for it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        for parent in self._made:
+            try:
+                parent.rmdir()
+            except OSError:
+                return  # something else lies in it by now
 
     def __enter__(self) -> Self:
         return self

@@ -80,8 +80,7 @@ class TestRun:
         assert told.exit_code == 2
         assert "log.swf:1" in told.stderr
         assert "Traceback" not in told.output
-        left = {path.name for path in here.rglob("*") if path.is_file()}
-        assert left == {"jobs.yaml", "log.swf"}
+        assert {path.name for path in here.rglob("*")} == {"jobs.yaml", "log.swf"}
 
 
 class TestCheck:
