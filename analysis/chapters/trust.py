@@ -122,7 +122,7 @@ def citation(material: Material) -> str:
     known = ", ".join(f"{name} {version}" for name, version in run.provenance["versions"].items())
     return (
         paragraphs(["This folder holds the whole scenario; with the same versions it gives the same bytes."])
-        + code(f"datahall run {run.path.name}/run.json")
+        + code("datahall run FOLDER_OF_THIS_REPORT/run.json")
         + paragraphs([f"Scenario hash {run.hash}. Versions: {known}.", "To cite:"])
         + code(
             f"datahall {run.version}, scenario '{run.title}', hash {run.hash[:12]}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from simulator.results.finished_run import SCHEMA_VERSION, Run
 from simulator.results.occupancy import occupancy_rows
 from simulator.results.parquet import ParquetSink
 from simulator.telemetry import TABLES, WAIT_REASONS, NodeFacts, Phase, PoolFacts, SiteFacts
+from simulator.telemetry.glossary import SERVICE, SUMMARY
 
 HOUR = 3600.0
 DAY = 86400.0
@@ -415,13 +417,11 @@ def write_campus(
     } | summary
     summary = {key: None if value is None else value for key, value in summary.items()}
     meta = {
-        key: {
-            "unit": "",
-            "boundary": "x",
-            "basis": "modelled",
-            "low": value,
-            "high": value,
-            "source": "datahall",
+        key: asdict(SERVICE[key.rsplit(".", 1)[1]] if key.startswith("service.") else SUMMARY[key])
+        | {
+            "low": None,
+            "high": None,
+            "source": "hourly.parquet",
             "reason": "nothing to average" if value is None else None,
         }
         for key, value in summary.items()
