@@ -363,9 +363,20 @@ class JobBuilder:
     def _log(self, workload: SwfLog | HeliosLog) -> None:
         path = Path(workload.path)
         if isinstance(workload, SwfLog):
-            table = read_swf(path, queue=self.queue_for(workload.queue), tenant=workload.name)
+            table = read_swf(
+                path,
+                queue=self.queue_for(workload.queue),
+                tenant=workload.tenant or workload.name,
+                tenant_field=workload.tenant_field,
+            )
         else:
-            table = read_helios(path, queue=workload.queue or "")
+            table = read_helios(
+                path,
+                virtual_clusters=workload.virtual_clusters,
+                start=workload.first_day or "",
+                end=workload.end_day or "",
+                queue=workload.queue or "",
+            )
             known = {queue.name for queue in self.scenario.queues}
             for name in table.queue.names:
                 if name not in known:

@@ -152,7 +152,6 @@ class Tier(Branch):
     name: Name = Field(description="Name of the tier.")
     share_fraction: Share = Field(description="Of the requests.")
     ttft_slo_s: Duration | None = Field(default=None, description="Time to first token that was promised.")
-    tpot_slo_s: Duration | None = Field(default=None, description="Time per output token that was promised.")
 
 
 class Disaggregated(Branch):
@@ -191,7 +190,7 @@ class Service(Branch):
     tenant: Name | None = Field(default=None, description="Who pays; the service's name if not given.")
     priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
     power_per_gpu_w: Power | None = Field(
-        default=None, description="Given watts per GPU, replacing the model."
+        default=None, description="Given watts of each GPU, busy or idle, without its host; replaces the power model."
     )
 
     @model_validator(mode="after")

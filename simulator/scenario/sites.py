@@ -144,9 +144,6 @@ class CheckpointStorage(Branch):
     """The file system that checkpoints go to."""
 
     write_bandwidth_bytes_per_s: Bandwidth = Field(description="Sustained, all writers together.")
-    read_bandwidth_bytes_per_s: Bandwidth | None = Field(
-        default=None, description="Sustained; as for writing if not given."
-    )
 
 
 class Battery(Branch):
