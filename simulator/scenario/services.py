@@ -190,7 +190,8 @@ class Service(Branch):
     tenant: Name | None = Field(default=None, description="Who pays; the service's name if not given.")
     priority: Whole = Field(default=0, description="Larger goes first where a policy looks at it.")
     power_per_gpu_w: Power | None = Field(
-        default=None, description="Given watts of each GPU, busy or idle, without its host; replaces the power model."
+        default=None,
+        description="Given watts of each GPU, busy or idle, without its host; replaces the power model.",
     )
 
     @model_validator(mode="after")
