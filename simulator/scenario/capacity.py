@@ -75,6 +75,9 @@ def _leaves(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
         if isinstance(event, LeafFault):
             name, _, number = event.leaf.rpartition(".")
             site = scenario.site(name)
+            if sum(pool.nodes for pool in site.pools) == 1:
+                yield Mistake(("script", index, "leaf"), "has no effect: the site has one node and no fabric")
+                continue
             leaves = -(-sum(pool.nodes for pool in site.pools) // site.fabric.nodes_per_leaf)
             if site.fabric.type == "rail-optimised":
                 leaves *= max(catalog.node(pool.node).gpus_per_node for pool in site.pools)

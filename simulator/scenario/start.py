@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
@@ -14,7 +15,9 @@ from simulator.foundation.calendar import Calendar
 from simulator.foundation.errors import UnitError
 from simulator.scenario.fields import mistake, shape
 
-_HINT = "write date, time and zone: 2024-03-04 00:00 Europe/Berlin, or 2024-03-04T00:00Z"
+#: Z, +01:00 or an IANA name; a calendar would read a moment without one as UTC, which few mean.
+_ENDS_IN_ZONE: Final = re.compile(r"(?:Z|[+-]\d{2}:?\d{2}|[A-Za-z][A-Za-z0-9_+/-]*)$", re.ASCII)
+_HINT: Final = "write date, time and zone: 2024-03-04 00:00 Europe/Berlin, or 2024-03-04T00:00Z"
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,9 @@ class ReadsStart:
             Calendar.from_text(text)
         except UnitError as error:
             raise mistake(str(error), _HINT) from None
-        if text[-1].isdigit() and "+" not in text and text.count("-") < _DASHES_WITH_OFFSET:
+        if not _ENDS_IN_ZONE.search(text):
             raise mistake(f"{text!r} names no time zone", _HINT)
         return Start(text)
 
-
-#: Two in the date, a third before an offset west of Greenwich.
-_DASHES_WITH_OFFSET = 3
 
 StartMoment = Annotated[Start, ReadsStart()]

@@ -82,8 +82,16 @@ class Scenario(Branch):
     def catalog(self) -> Catalog:
         """The shipped catalog, the folders named at loading, and the scenario's own block."""
         if self._shelf is None:
-            self._shelf = Catalog.shipped().with_block(self.catalog_block)
+            catalog = Catalog.shipped()
+            for folder in self._folders:
+                catalog = catalog.with_directory(folder)
+            self._shelf = catalog.with_block(self.catalog_block)
         return self._shelf
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave the open catalog behind: another process reads its own."""
+        state = super().__getstate__()
+        return {**state, "__pydantic_private__": {**(state["__pydantic_private__"] or {}), "_shelf": None}}
 
     @property
     def catalog_folders(self) -> tuple[str, ...]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import pickle
 from types import SimpleNamespace
 
 import pytest
 from pydantic_core import PydanticCustomError
 
 from simulator.foundation.calendar import Calendar
+from simulator.scenario import load_text
 from simulator.scenario.fields import File, Flag, Horizon, Measure, Moment, Ratio, Text
 from simulator.scenario.said import Place, Said
+from simulator.scenario.start import ReadsStart
 
 
 def refusal(call):
@@ -111,3 +114,24 @@ def test_paths_begin_at_the_file_that_names_them(tmp_path):
     assert File.read(said) == str(tmp_path / "w.epw")
     assert File.read("/abs/w.epw") == "/abs/w.epw"
     assert "not a path" in refusal(lambda: File.read("a\0b"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-03-04 00:00 Europe/Berlin", "2024-03-04 UTC", "2024-03-04T00:00Z", "2024-03-04T00:00+01:00",
+     "2024-03-04 00:00 Etc/GMT+5"],
+)  # fmt: skip
+def test_a_start_names_its_zone(text):
+    assert ReadsStart.read(text).text == text
+
+
+@pytest.mark.parametrize("text", ["2024-03-04", "2024-03-04 00:00", "2024-03-04T00:00:00"])
+def test_a_start_without_a_zone_is_refused(text):
+    assert "names no time zone" in refusal(lambda: ReadsStart.read(text))
+
+
+def test_a_scenario_can_be_sent_to_another_process(small):
+    scenario = load_text(small)
+    again = pickle.loads(pickle.dumps(scenario))
+    assert again.resolved() == scenario.resolved()
+    assert again.catalog.node("hgx-h100-8") == scenario.catalog.node("hgx-h100-8")
