@@ -101,6 +101,8 @@ class Board:
         self.on_phase_end: Callable[[int, int], None] = lambda job, phase: None
         self._add = recorder.segments.appenders
         self._cycles: dict[int, tuple[float, float]] = {}
+        #: Jobs that wrote a periodic checkpoint since they last lost or saved something.
+        self._saved: dict[int, bool] = {}
         self.unfinished = count
 
     def submit(self, spec: JobSpec, behaviour: int) -> int:
@@ -253,8 +255,8 @@ class Board:
         self.settle(job)
         checkpoints = self.behaviours[self.behaviour_of[job]].checkpoints
         lost = self.since_durable[job] if checkpoints else self.done[job]
-        if checkpoints and lost * self.work_s[job] < checkpoints.lag_s:
-            # The checkpoint before was written but still in flight.
+        if self._saved.pop(job, None) and checkpoints and lost * self.work_s[job] < checkpoints.lag_s:
+            # The last checkpoint was written but still in flight.
             lost += self._cycles[job][0]
         lost = min(lost, self.done[job])
         self.since_durable[job] = self.stall_used_s[job] = 0.0
@@ -262,6 +264,12 @@ class Board:
         if self.remaining[job] != math.inf:
             self.remaining[job] += lost
         self.lost_gpu_s[job] += lost * self.work_s[job] * self.work_gpus[job]
+
+    def save(self, job: int) -> None:
+        """Make all that was done durable: a checkpoint beside the periodic ones is complete."""
+        self.settle(job)
+        self.since_durable[job] = self.stall_used_s[job] = 0.0
+        self._saved.pop(job, None)
 
     def power_at(self, job: int, clock_fraction: float) -> float:
         """Return the IT power the job would draw now at another clock. [W]"""
@@ -327,9 +335,12 @@ class Board:
             self.since_durable[job] += done
             stalled_s = 0.0
         else:
+            since = self.since_durable[job]
             done, self.since_durable[job], self.stall_used_s[job], stalled_s = work_after(
-                elapsed_s, self.rate[job], self.since_durable[job], self.stall_used_s[job], *cycle
+                elapsed_s, self.rate[job], since, self.stall_used_s[job], *cycle
             )
+            if done - (self.since_durable[job] - since) > 0.5 * cycle[0]:
+                self._saved[job] = True
         remaining = self.remaining[job]
         done = min(done, remaining)
         if remaining != math.inf:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from simulator.cluster.allocation import Placement
 from simulator.engine.behaviour import Behaviour
@@ -14,18 +14,22 @@ from simulator.engine.world import ServicePlan
 from simulator.foundation.errors import BuildError
 from simulator.foundation.units import HOUR_S
 from simulator.llm.architecture import Architecture
-from simulator.llm.memory import kv_blocks
+from simulator.llm.memory import kv_blocks, kv_bytes_per_token
 from simulator.performance.given import GivenProfile
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batching import BatchRule
-from simulator.serving.crowd import AddReplica
-from simulator.serving.twin import ServiceRules, TwinCrowd
+from simulator.serving.crowd import AddReplica, Role
+from simulator.serving.service_rules import ServiceRules
+from simulator.serving.twin import TwinCrowd
 from simulator.workload.demand import Demand
 from simulator.workload.lengths import Lengths, LognormalLengths
 from simulator.workload.request_log import read_requests
 from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource
+
+#: Roles of replicas where prefill and decode are apart.
+_STAGES: Final[tuple[Role, Role]] = ("prefill", "decode")
 
 
 class ServiceBuilder:
@@ -44,7 +48,13 @@ class ServiceBuilder:
         if not math.isfinite(jobs.horizon_s):
             raise BuildError(f"workloads.{service.name}: a service never ends; give `duration`")
         architecture = Architecture.from_spec(catalog.model(service.model))
-        queue = self._queue(service)
+        queues = self._queues(service)
+        pools = [pool for queue in queues for pool in jobs.pools_of(queue)]
+        if service.disaggregated and len({jobs.pools[pool].facts.site for pool in pools}) > 1:
+            raise BuildError(
+                f"workloads.{service.name}.disaggregated: prefill and decode must be at one site: "
+                "no KV goes over the lines between sites; give one of `sites`"
+            )
         engine = catalog.engine(service.engine.preset)
         budget = service.engine.token_budget or engine.token_budget
         most = service.engine.max_sequences or engine.max_sequences
@@ -63,7 +73,7 @@ class ServiceBuilder:
         def profile(pool: int) -> ServingProfile:
             if pool not in profiles:
                 _, gpu = jobs.machine(pool)
-                profiles[pool] = serving_profile(
+                modelled = serving_profile(
                     architecture,
                     gpu,
                     tensor_parallel=service.tensor_parallel,
@@ -73,6 +83,8 @@ class ServiceBuilder:
                     cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
                     most_tokens=budget,
                 )
+                watts = service.power_per_gpu_w
+                profiles[pool] = modelled if watts is None else modelled.drawing(watts)
             return profiles[pool]
 
         def blocks(pool: int) -> int:
@@ -91,15 +103,15 @@ class ServiceBuilder:
             )
 
         # A model that does not fit is refused before anything runs.
-        for pool in jobs.pools_of(queue):
+        for pool in pools:
             blocks(pool)
 
-        def add_command(number: int, pool: int, site: str, role: str, gpus: int) -> AddReplica:
+        def add_command(number: int, pool: int, site: str, role: Role, gpus: int) -> AddReplica:
             host_w = jobs.pools[pool].host_active_w / jobs.pools[pool].facts.node.gpus_per_node * gpus
             return AddReplica(
                 replica_id=number,
                 site=site,
-                role=role,  # type: ignore[arg-type]
+                role=role,
                 gpus=gpus,
                 profile=profile(pool),
                 kv_blocks=blocks(pool),
@@ -107,14 +119,12 @@ class ServiceBuilder:
             )
 
         split = service.disaggregated
-        roles = ("prefill",) * split.prefill + ("decode",) * split.decode if split else ()
+        prefill, decode = _STAGES
+        roles = (prefill,) * split.prefill + (decode,) * split.decode if split else ()
         minimum = len(roles) or service.replicas.minimum
         maximum = len(roles) or service.replicas.highest
-        first_pool = jobs.pools_of(queue)[0]
-        from simulator.llm.memory import kv_bytes_per_token
-
-        node, _ = jobs.machine(first_pool)
-        nic = jobs.site_of(first_pool).fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s or 0.0
+        node, _ = jobs.machine(pools[0])
+        nic = jobs.site_of(pools[0]).fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s or 0.0
         rules = ServiceRules(
             name=service.name,
             tenant=service.tenant or service.name,
@@ -131,8 +141,7 @@ class ServiceBuilder:
         return ServicePlan(
             name=service.name,
             crowd=_crowd(service, rules, source),
-            source=None,
-            queue=queue,
+            queues=queues,
             tenant=service.tenant or service.name,
             model=service.model,
             tiers=rules.tiers,
@@ -150,6 +159,7 @@ class ServiceBuilder:
                 )
             ),
             add_command=add_command,
+            origin_s=rules.origin_s,
             roles=roles,
             flows=bool(split),
             transfer_bytes_per_s=rules.transfer_bytes_per_s,
@@ -168,14 +178,30 @@ class ServiceBuilder:
 
         return profile_for
 
-    def _queue(self, service: Service) -> str:
+    def _queues(self, service: Service) -> tuple[str, ...]:
+        """Return the queues that replicas are dealt to: the service's own, or one for each site."""
         if service.queue is not None:
-            return service.queue
-        for queue in self.scenario.queues:
-            sites = {pool.partition(".")[0] for pool in queue.pools}
-            if not service.sites or sites & set(service.sites):
-                return queue.name
-        raise BuildError(f"workloads.{service.name}: no queue has a pool at {', '.join(service.sites)}")
+            if service.sites:
+                raise BuildError(
+                    f"workloads.{service.name}: `queue` says where its replicas run, and so does `sites`; "
+                    "give one of them"
+                )
+            return (service.queue,)
+        queues = self.scenario.queues
+        if not service.sites:
+            return (queues[0].name,)
+        found = []
+        for site in service.sites:
+            at_site = [
+                queue.name for queue in queues if all(pool.partition(".")[0] == site for pool in queue.pools)
+            ]
+            if not at_site:
+                raise BuildError(
+                    f"workloads.{service.name}: no queue has pools at {site} and nowhere else; "
+                    f"known: {', '.join(queue.name for queue in queues)}"
+                )
+            found.append(at_site[0])
+        return tuple(found)
 
     def _source(self, service: Service) -> RequestSource:
         jobs = self.jobs
@@ -224,13 +250,14 @@ class ServiceBuilder:
             choice.output_mean,
             prompt_median_tokens=choice.prompt_median,
             output_median_tokens=choice.output_median,
+            correlation=choice.correlation,
         )
 
     def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
         """Return the GPU-seconds of a mean request at the batch a busy replica runs. [s]"""
         jobs, catalog = self.jobs, self.scenario.catalog
         architecture = Architecture.from_spec(catalog.model(service.model))
-        _, gpu = jobs.machine(jobs.pools_of(self._queue(service))[0])
+        _, gpu = jobs.machine(jobs.pools_of(self._queues(service)[0])[0])
         profile = serving_profile(
             architecture, gpu, tensor_parallel=service.tensor_parallel, precision=service.engine.precision
         )

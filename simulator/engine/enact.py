@@ -135,6 +135,8 @@ class Enactor:
         engine, board, job = self.engine, self.engine.board, stop.job
         if board.phase[job] == Phase.ENDED:
             return "the job has ended"
+        if board.kind[job] == "replica":
+            return engine.services.stop(job, stop.how, stop.then)
         if not board.held_gpus[job]:
             if stop.then == "end":
                 engine.queue_of[job].remove(job)
@@ -145,31 +147,28 @@ class Enactor:
             return "the job is stopping already"
         board.preemptions[job] += 1
         board.then[job] = stop.then
-        if board.kind[job] == "replica":
-            engine.services.stop(job, stop.how)
-            return ""
         behaviour = board.behaviours[board.behaviour_of[job]]
         checkpoints = behaviour.checkpoints
         if stop.how == "checkpoint" and checkpoints is not None:
-            board.settle(job)
-            board.since_durable[job] = board.stall_used_s[job] = 0.0
             board.pause(job, Phase.STOPPING, checkpoints.stall_s + checkpoints.lag_s)
             for tell in engine.listeners:
                 tell(job)
             if not board.due_s[job] > engine.clock.environment.now:
-                self.stopped(job)
+                self.saved(job)
             return ""
         if stop.how == "kill" or (stop.how == "checkpoint" and checkpoints is None):
             board.lose_unsaved(job)
         self.stopped(job)
         return ""
 
+    def saved(self, job: int) -> None:
+        """Finish a stop by checkpoint: all that was done is durable."""
+        self.engine.board.save(job)
+        self.stopped(job)
+
     def stopped(self, job: int) -> None:
         """Finish a stop: the state is saved (or lost) and the GPUs go back."""
         engine, board = self.engine, self.engine.board
-        if board.kind[job] == "replica":
-            engine.services.gone(job)
-            return
         engine.leave(job)
         then = board.then[job]
         if then == "requeue":

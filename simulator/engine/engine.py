@@ -289,6 +289,6 @@ class Engine:
         elif phase == Phase.DETECTING:
             self.failures.recover(job)
         elif phase == Phase.STOPPING:
-            self.enactor.stopped(job)
+            self.enactor.saved(job)
         elif phase == Phase.MOVING:
             self.enactor.moved(job)

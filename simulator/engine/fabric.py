@@ -7,11 +7,12 @@ inside one leaf has no fabric flow.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simulator.cluster.allocation import Placement, bits
 from simulator.foundation.time_grid import Priority
-from simulator.network.sharing import LEAST_SHARE, Flow, settle_shares
+from simulator.network.sharing import LEAST_SHARE, SETTLED, Flow, settle_shares
 from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class FabricControl:
             or any(plan.flows for plan in world.services)
         )
         self.fabrics = [plan.fabric for plan in world.sites]
+        #: (site, leaf switch) -> faults that hold now.
+        self._faults: dict[tuple[int, int], int] = {}
         self._dirty: dict[int, None] = {}
         self._timer = engine.clock.timer(self._settle, Priority.CONTROL)
         self.recomputed = 0
@@ -41,27 +44,41 @@ class FabricControl:
             self._touch(engine.pools[board.last_pool[job]].site)
 
     def leaf_fault(self, site_name: str, leaf: int, *, broken: bool) -> None:
-        """Take a leaf switch down or bring it back."""
+        """Take a leaf switch down or bring it back; nodes without any port left are cut off."""
         engine = self.engine
-        for code, plan in enumerate(engine.world.sites):
-            fabric = self.fabrics[code]
-            if plan.facts.name == site_name and fabric is not None:
-                self.fabrics[code] = fabric.without_leaf(leaf) if broken else fabric.with_leaf(leaf)
-                engine.recorder.events.add(
-                    engine.clock.environment.now,
-                    "fabric",
-                    "leaf",
-                    f"{site_name}.{leaf}",
-                    "began" if broken else "ended",
-                    0.0,
-                    "",
-                    float("nan"),
-                )
-                self._touch(code)
-
-    def flow_changed(self, site: int) -> None:
-        """Note that a service declared another flow."""
+        site = next(code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site_name)
+        faults = self._faults.get((site, leaf), 0) + (1 if broken else -1)
+        self._faults[site, leaf] = faults
+        engine.recorder.events.add(
+            engine.clock.environment.now,
+            "fabric",
+            "leaf",
+            f"{site_name}.{leaf}",
+            "began" if broken else "ended",
+            0.0,
+            "",
+            float("nan"),
+        )
+        fabric = self.fabrics[site]
+        assert fabric is not None
+        was_broken = leaf in fabric.lost_leaves
+        if was_broken == (faults > 0):
+            # Two faults of one switch overlap: it is back when the last one is over.
+            return
+        fabric = self.fabrics[site] = fabric.without_leaf(leaf) if broken else fabric.with_leaf(leaf)
+        for pool, nodes in self._below(site, fabric.nodes_of_leaf(leaf)):
+            first = engine.world.sites[site].first_node[pool]
+            cut = tuple(node for node in nodes if fabric.port_share(first + node) == 0.0)
+            if broken and cut:
+                engine.failures.cut_off(pool, cut)
+            elif not broken:
+                engine.failures.rejoin(pool, tuple(node for node in nodes if node not in cut))
         self._touch(site)
+
+    def flow_changed(self, pools: list[int]) -> None:
+        """Note that a service with replicas in these pools declared another flow."""
+        for pool in pools:
+            self._touch(self.engine.pools[pool].site)
 
     # ------------------------------------------------------------------ inside
 
@@ -81,74 +98,92 @@ class FabricControl:
         fabric = self.fabrics[site]
         assert fabric is not None
         self.recomputed += 1
-        jobs: list[int] = []
+        tell: list[Callable[[float], None]] = []
         flows: list[Flow] = []
         steps: list[Callable[[float], float]] = []
-        cut: list[int] = []
         for pool in engine.pools:
             if pool.site != site:
                 continue
             for job, placement in engine.holders(pool.code):
                 behaviour = board.behaviours[board.behaviour_of[job]]
-                on_node = self._on_node(pool.code, placement)
-                if board.kind[job] == "replica":
-                    if any(fabric.port_share(node) == 0.0 for node in on_node):
-                        cut.append(job)
-                    continue
-                if not behaviour.flows or board.phase[job] not in (Phase.RUNNING, Phase.STOPPING):
+                if not behaviour.flows or board.phase[job] != Phase.RUNNING:
                     continue
                 profile = board.profile(job)
-                flow = fabric.flow(
-                    board.job_id[job],
-                    on_node,
-                    profile.flow_bytes_per_step,
+                flows.append(
+                    fabric.flow(
+                        board.job_id[job],
+                        self._on_node(placement),
+                        profile.flow_bytes_per_step,
+                        replica_nodes=profile.replica_nodes,
+                    )
                 )
-                if flow.port_share == 0.0 and len(on_node) > 1:
-                    cut.append(job)
-                    continue
-                jobs.append(job)
-                flows.append(flow)
+                tell.append(self._sharing(job))
                 steps.append(_step_time(profile, board.clock_fraction[job]))
-        for job in cut:
-            engine.failures.cut_off(job)
-        for name, service in engine.services.services.items():
-            if service.plan.flows:
-                declared = service.crowd.declared_flow_bytes_per_s()
-                links = self._links_of(service.serving, site)
-                jobs.append(-1)
-                flows.append(Flow.steady(f"service:{name}", links, max(declared, 1.0)))
-                steps.append(lambda share: 1.0)
+        for name, declared_bytes_per_s, replicas in engine.services.exchanging():
+            senders, receivers = (
+                self._weights(site, [place for own, place in replicas if own == role])
+                for role in ("prefill", "decode")
+            )
+            if not senders or not receivers:
+                continue
+            flows.append(
+                fabric.exchange(
+                    f"service:{name}",
+                    senders,
+                    receivers,
+                    declared_bytes_per_s,
+                    engine.services.transfer_bytes_per_s(name),
+                )
+            )
+            tell.append(partial(engine.services.share_transfers, name))
+            # What a service offers follows its requests, whatever share it gets.
+            steps.append(lambda share: 1.0)
         if not flows:
             return
         shares = settle_shares(flows, fabric.capacities_bytes_per_s, steps)
-        for job, flow, share in zip(jobs, flows, shares, strict=True):
-            left = min(1.0, max(share, LEAST_SHARE))
-            if job < 0:
-                engine.services.share_transfers(flow.key.removeprefix("service:"), left)
-            elif abs(left - board.link_share[job]) > 1e-6 * left:
-                board.link_share[job] = left
+        for give, share in zip(tell, shares, strict=True):
+            give(min(1.0, max(share, LEAST_SHARE)))
+
+    def _sharing(self, job: int) -> Callable[[float], None]:
+        board = self.engine.board
+
+        def give(share: float) -> None:
+            if abs(share - board.link_share[job]) > SETTLED * share:
+                board.link_share[job] = share
                 board.refresh(job)
 
-    def _on_node(self, pool: int, placement: Placement) -> dict[int, int]:
+        return give
+
+    def _weights(self, site: int, places: list[Placement]) -> dict[int, float]:
+        """Return how many replicas each node of a site holds; one on several nodes is divided."""
+        weights: dict[int, float] = {}
+        for place in places:
+            if self.engine.pools[place.pool].site == site:
+                for node, gpus in self._on_node(place).items():
+                    weights[node] = weights.get(node, 0.0) + gpus / place.gpus
+        return weights
+
+    def _below(self, site: int, nodes: range) -> list[tuple[int, tuple[int, ...]]]:
+        """Return (pool, its nodes) for a stretch of the fabric's nodes."""
         engine = self.engine
-        facts = engine.pools[pool]
-        first = engine.world.sites[facts.site].first_node.get(pool, 0)
+        found = []
+        for pool in engine.pools:
+            if pool.site == site:
+                first = engine.world.sites[site].first_node[pool.code]
+                own = range(max(nodes.start, first), min(nodes.stop, first + pool.facts.nodes))
+                if own:
+                    found.append((pool.code, tuple(node - first for node in own)))
+        return found
+
+    def _on_node(self, placement: Placement) -> dict[int, int]:
+        """Return GPUs taken by node of the fabric."""
+        engine = self.engine
+        facts = engine.pools[placement.pool]
+        first = engine.world.sites[facts.site].first_node[placement.pool]
         on_node = {first + node: facts.gpus_per_node for node in bits(placement.whole)}
         for node, gpus in placement.parts:
             on_node[first + node] = on_node.get(first + node, 0) + gpus
         return on_node
-
-    def _links_of(self, serving: dict[int, None], site: int) -> tuple[int, ...]:
-        """Return the uplinks between the leaves that a service's replicas lie below."""
-        engine, fabric = self.engine, self.fabrics[site]
-        assert fabric is not None
-        leaves: dict[int, None] = {}
-        for job in serving:
-            placement = engine.board.placement[job]
-            if placement is not None and engine.pools[placement.pool].site == site:
-                for node in self._on_node(placement.pool, placement):
-                    leaves[fabric.leaf_of(node)] = None
-        return tuple(sorted(leaves)) if len(leaves) > 1 else ()
 
 
 def _step_time(profile: object, clock_fraction: float) -> Callable[[float], float]:

@@ -33,6 +33,9 @@ class Failures:
         self._repair_timer = engine.clock.timer(self._repair_due, Priority.REPAIR)
         self._pools: list[_PoolFailures] = []
         self._down_since: dict[tuple[int, int], tuple[float, bool]] = {}
+        #: Why nodes are down: broken themselves, or without a way into the fabric. Both may hold.
+        self._broken: dict[tuple[int, int], None] = {}
+        self._cut: dict[tuple[int, int], None] = {}
         #: job -> (recovery time of the cause, nodes lost)
         self._recover_s: dict[int, float] = {}
         for code, plan in enumerate(engine.world.pools):
@@ -59,16 +62,14 @@ class Failures:
         """Let a cause hit a node."""
         engine = self.engine
         pool = engine.pools[pool_code]
-        jobs = self.jobs_on(pool_code, node)
+        jobs = self.jobs_on(pool_code, (node,))
         if cause.scope == "node":
-            if pool.free.down >> node & 1:
+            if (pool_code, node) in self._broken:
                 return
+            self._broken[pool_code, node] = None
             self._log("failure", cause.name, self._node_name(pool_code, node), "began", repair_s)
-            pool.free.take_down(node)
-            self._down_since[pool_code, node] = (engine.clock.environment.now, cause.planned)
-            if node in self._spares[pool_code]:
-                self._spares[pool_code].remove(node)
-                pool.free.give_back(Placement(pool_code, pool.gpus_per_node, 1 << node))
+            if not pool.free.down >> node & 1:
+                self._take_down(pool_code, node, cause.planned)
             if repair_s < math.inf:
                 self._repairs.append((snap_up(engine.clock.environment.now + repair_s), pool_code, node))
                 self._repairs.sort()
@@ -77,32 +78,65 @@ class Failures:
         elif jobs:
             self._log("failure", cause.name, engine.board.job_id[jobs[0]], "began", math.nan)
         for job in jobs:
-            self._hit(job, pool_code, node, cause)
+            self._hit(job, pool_code, (node,), cause)
 
     def fault(self, pool_code: int, node: int, lasts_s: float, name: str = "node-fault") -> None:
         """Let a node fail by decree."""
+        self.strike(pool_code, node, self._decreed(name, pool_code, lasts_s), lasts_s)
+
+    def cut_off(self, pool_code: int, nodes: tuple[int, ...]) -> None:
+        """Take nodes out that lost their way into the fabric; a job on several is hit once."""
+        pool = self.engine.pools[pool_code]
+        fresh = tuple(node for node in nodes if not pool.free.down >> node & 1)
+        jobs = self.jobs_on(pool_code, fresh)
+        for node in nodes:
+            self._cut[pool_code, node] = None
+            self._log("failure", "cut off", self._node_name(pool_code, node), "began", math.nan)
+        for node in fresh:
+            self._take_down(pool_code, node, planned=False)
+        self.engine.pool_changed(pool_code)
+        cause = self._decreed("cut off", pool_code, math.inf)
+        for job in jobs:
+            self._hit(job, pool_code, fresh, cause)
+
+    def rejoin(self, pool_code: int, nodes: tuple[int, ...]) -> None:
+        """Bring nodes back into the fabric; those that broke meanwhile wait for their repair."""
+        for node in nodes:
+            if (pool_code, node) in self._cut:
+                del self._cut[pool_code, node]
+                self._back(pool_code, node)
+
+    def jobs_on(self, pool_code: int, nodes: tuple[int, ...]) -> list[int]:
+        """Return the jobs that hold GPUs of any of the nodes, in submission order."""
+        mask = sum(1 << node for node in nodes)
+        return [
+            job
+            for job, placement in self.engine.holders(pool_code)
+            if placement.whole & mask or any(mask >> node & 1 for node, _ in placement.parts)
+        ]
+
+    def _decreed(self, name: str, pool_code: int, repair_s: float) -> Cause:
+        """Return a cause outside the preset, noticed and recovered from as the preset's are."""
         causes = self.engine.world.causes.get(pool_code, ())
         like = next((cause for cause in causes if cause.scope == "node"), None)
-        cause = Cause(
+        return Cause(
             name,
             "node",
             0.0,
             detect_s=like.detect_s if like else 0.0,
             recover_s=like.recover_s if like else -1.0,
-            repair_s=lasts_s,
+            repair_s=repair_s,
         )
-        self.strike(pool_code, node, cause, lasts_s)
 
-    def jobs_on(self, pool_code: int, node: int) -> list[int]:
-        """Return the jobs that hold GPUs of a node, in submission order."""
-        found = []
-        bit = 1 << node
-        for job, placement in self.engine.holders(pool_code):
-            if placement.whole & bit or any(part[0] == node for part in placement.parts):
-                found.append(job)
-        return found
+    def _take_down(self, pool_code: int, node: int, planned: bool) -> None:
+        pool = self.engine.pools[pool_code]
+        pool.free.take_down(node)
+        self._down_since[pool_code, node] = (self.engine.clock.environment.now, planned)
+        if node in self._spares[pool_code]:
+            self._spares[pool_code].remove(node)
+            pool.free.give_back(Placement(pool_code, pool.gpus_per_node, 1 << node))
 
-    def _hit(self, job: int, pool_code: int, node: int, cause: Cause) -> None:
+    def _hit(self, job: int, pool_code: int, nodes: tuple[int, ...], cause: Cause) -> None:
         engine, board = self.engine, self.engine.board
         behaviour = board.behaviours[board.behaviour_of[job]]
         placement = board.placement[job]
@@ -115,21 +149,22 @@ class Failures:
             board.lose_unsaved(job)
         else:
             # Planned work is announced: the job saves itself first, and loses nothing.
-            board.settle(job)
-            board.since_durable[job] = board.stall_used_s[job] = 0.0
+            board.save(job)
         board.restarts[job] += 1
         pool = engine.pools[pool_code]
+        left = placement
         if cause.scope == "node":
-            left, lost = without_node(placement, node, pool.gpus_per_node)
-            pool.free.give_back(lost)
-        else:
-            left = placement
-        if not behaviour.survives_failures or not left.gpus:
+            for node in nodes:
+                left, lost = without_node(left, node, pool.gpus_per_node)
+                pool.free.give_back(lost)
+        stopping = board.phase[job] == Phase.STOPPING
+        if stopping or not behaviour.survives_failures or not left.gpus:
             if cause.scope == "node":
                 # The lost part went back above: what is left is what the board may release.
                 board.stand_with(job, left, Phase.STOPPING, math.inf)
-            engine.leave(job)
-            engine.requeue(job)
+            if not stopping:
+                board.then[job] = "requeue"
+            engine.enactor.stopped(job)
             return
         recover_s = behaviour.restart_s if cause.recover_s < 0 else cause.recover_s
         self._recover_s[job] = recover_s
@@ -138,18 +173,6 @@ class Failures:
             tell(job)
         if not board.due_s[job] > engine.clock.environment.now:
             self.recover(job)
-
-    def cut_off(self, job: int) -> None:
-        """Stop a job that lost the way between its nodes, and place it anew."""
-        engine, board = self.engine, self.engine.board
-        board.restarts[job] += 1
-        self._log("failure", "cut off", board.job_id[job], "began", math.nan)
-        if board.kind[job] == "replica":
-            engine.services.failed(job)
-            return
-        board.lose_unsaved(job)
-        engine.leave(job)
-        engine.requeue(job)
 
     # ------------------------------------------------------------------ recovering
 
@@ -219,11 +242,15 @@ class Failures:
         now_s = engine.clock.environment.now
         while self._repairs and self._repairs[0][0] <= now_s:
             _, pool_code, node = self._repairs.pop(0)
+            del self._broken[pool_code, node]
             self._back(pool_code, node)
         if self._repairs:
             self._repair_timer.arm(self._repairs[0][0])
 
     def _back(self, pool_code: int, node: int) -> None:
+        """Put a node to use again, unless it is down for the other reason too."""
+        if (pool_code, node) in self._broken or (pool_code, node) in self._cut:
+            return
         engine = self.engine
         pool = engine.pools[pool_code]
         pool.free.bring_back(node)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from simulator.decisions import Move, Route, Scale, SetPower
 from simulator.engine.world import ScriptStep
@@ -11,6 +12,17 @@ from simulator.foundation.time_grid import Priority, snap
 
 if TYPE_CHECKING:
     from simulator.engine.engine import Engine
+
+#: What happens later within its instant than signals do, as the same things do by chance.
+_PRIORITIES: Final[dict[str, Priority]] = {
+    "node-fault": Priority.FAILURE,
+    "leaf-fault": Priority.FAILURE,
+    "leaf-fault-over": Priority.REPAIR,
+    "set-power": Priority.CONTROL,
+    "move": Priority.CONTROL,
+    "route": Priority.CONTROL,
+    "scale": Priority.CONTROL,
+}
 
 
 class Script:
@@ -29,8 +41,10 @@ class Script:
                 engine.power.add_call(step)
         self._steps = sorted(steps, key=lambda entry: entry[:2])
         self._timer = engine.clock.timer(self._due, Priority.SIGNAL)
-        self._later = engine.clock.timer(self._decide, Priority.CONTROL)
-        self._decisions: list[ScriptStep] = []
+        self._lanes = {
+            priority: _Lane(engine, self._happen, priority)
+            for priority in (Priority.REPAIR, Priority.FAILURE, Priority.CONTROL)
+        }
 
     def begin(self) -> None:
         """Arm the first step."""
@@ -41,11 +55,11 @@ class Script:
         now_s = self.engine.clock.environment.now
         while self._steps and self._steps[0][0] <= now_s:
             _, _, step = self._steps.pop(0)
-            if step.kind in ("set-power", "move", "route", "scale"):
-                self._decisions.append(step)
-                self._later.arm_by(now_s)
-            else:
+            priority = _PRIORITIES.get(step.kind)
+            if priority is None:
                 self._happen(step)
+            else:
+                self._lanes[priority].put(step)
         if self._steps:
             self._timer.arm(self._steps[0][0])
 
@@ -62,24 +76,15 @@ class Script:
                 engine.power.cooling(values["site"], values["capacity_fraction"])
             case "cooling-fault-over":
                 engine.power.cooling(values["site"], 1.0)
-
-    def _decide(self) -> None:
-        engine = self.engine
-        steps, self._decisions = self._decisions, []
-        for step in steps:
-            values = step.values
-            match step.kind:
-                case "set-power":
-                    engine.decide(
-                        SetPower(values["target"], values["clock_fraction"], values["watts"]),
-                        by="script",
-                    )
-                case "move":
-                    engine.decide(Move(self._job(values["job"]), values["site"]), by="script")
-                case "route":
-                    engine.decide(Route(values["service"], values["weights"]), by="script")
-                case "scale":
-                    engine.decide(Scale(values["service"], "", values["replicas"]), by="script")
+            case "set-power":
+                decision = SetPower(values["target"], values["clock_fraction"], values["watts"])
+                engine.decide(decision, by="script")
+            case "move":
+                engine.decide(Move(self._job(values["job"]), values["site"]), by="script")
+            case "route":
+                engine.decide(Route(values["service"], values["weights"]), by="script")
+            case "scale":
+                engine.decide(Scale(values["service"], "", values["replicas"]), by="script")
 
     def _job(self, job_id: str) -> int:
         try:
@@ -88,3 +93,23 @@ class Script:
             raise DatahallError(
                 f"the script names job {job_id!r} at {self.engine.clock.now_s} s; there is none"
             ) from None
+
+
+class _Lane:
+    """Steps of this instant that must wait for others: completions come before failures."""
+
+    def __init__(self, engine: Engine, happen: Callable[[ScriptStep], None], priority: Priority) -> None:
+        self._environment = engine.clock.environment
+        self._happen = happen
+        self._steps: list[ScriptStep] = []
+        self._timer = engine.clock.timer(self._due, priority)
+
+    def put(self, step: ScriptStep) -> None:
+        """Let a step happen within this instant, in its turn."""
+        self._steps.append(step)
+        self._timer.arm_by(self._environment.now)
+
+    def _due(self) -> None:
+        steps, self._steps = self._steps, []
+        for step in steps:
+            self._happen(step)

@@ -19,6 +19,7 @@ from simulator.foundation.calendar import Calendar
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
+from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.telemetry.record import PoolFacts, SiteFacts
 from simulator.workload.jobs import JobTable
 
@@ -90,9 +91,9 @@ class ServicePlan:
     """A service: its crowd, and how its replicas become jobs."""
 
     name: str
-    crowd: Any
-    source: Any
-    queue: str
+    crowd: Crowd
+    queues: tuple[str, ...]
+    """Queues that its replicas are dealt to in turn, one for each site."""
     tenant: str
     model: str
     tiers: tuple[str, ...]
@@ -103,13 +104,15 @@ class ServicePlan:
     autoscaler: Any
     behaviour: int
     """Position of the replicas' behaviour (cold start) in `World.behaviours`."""
-    add_command: Callable[[int, int, str, str, int], Any]
+    add_command: Callable[[int, int, str, Role, int], AddReplica]
     """(replica number, pool code, site, role, gpus) -> the crowd's AddReplica."""
-    roles: tuple[str, ...] = ()
+    origin_s: float
+    """The UTC hour at or before the start, from which the crowd counts its bins. [s]"""
+    roles: tuple[Role, ...] = ()
     """Role of each replica where prefill and decode are apart; empty: all mixed."""
     flows: bool = False
     transfer_bytes_per_s: float = math.inf
-    """Of one prefill replica's ports, for KV. [B/s]"""
+    """Of one replica's ports, for KV. [B/s]"""
     priority: int = 0
     weight: float = 1.0
 

@@ -7,6 +7,7 @@ ports are not links here: each GPU has its own, and the performance model knows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
@@ -225,6 +226,51 @@ class Fabric:
             links.append(link)
             loads.append(crossing * bytes_per_step)
             peaks.append(crossing * self.port_bytes_per_s)
+        return Flow(key, tuple(links), tuple(loads), tuple(peaks), ports)
+
+    def exchange(
+        self,
+        key: str,
+        senders: Mapping[int, float],
+        receivers: Mapping[int, float],
+        bytes_per_s: float,
+        port_bytes_per_s: float,
+    ) -> Flow:
+        """Return what a service puts on the links whose senders feed all its receivers alike.
+
+        A link carries both ways alike; the busier way counts. At most as many talk across a
+        link at a moment as there are senders on one side of it and receivers on the other.
+
+        Parameters
+        ----------
+        senders, receivers
+            How many are on each node; one that lies on several nodes is divided among them.
+        bytes_per_s
+            Of all senders together, in the mean. [B/s]
+        port_bytes_per_s
+            Of the ports of one sender or receiver. [B/s]
+        """
+        ports = min(self.port_share(node) for node in (*senders, *receivers))
+        units: dict[int, tuple[float, float]] = {}
+        for place, many in enumerate((senders, receivers)):
+            for node in sorted(many):
+                for link in (self.leaf_of(node), self.leaves + self.pod_of(node)):
+                    here = list(units.get(link, (0.0, 0.0)))
+                    here[place] += many[node]
+                    units[link] = (here[0], here[1])
+        sending, receiving = math.fsum(senders.values()), math.fsum(receivers.values())
+        links: list[int] = []
+        loads: list[float] = []
+        peaks: list[float] = []
+        for link in sorted(units):
+            sent, received = units[link]
+            out = sent / sending * (1.0 - received / receiving)
+            into = received / receiving * (1.0 - sent / sending)
+            across = max(min(sent, receiving - received), min(received, sending - sent))
+            if across > 0.0:
+                links.append(link)
+                loads.append(max(out, into) * bytes_per_s)
+                peaks.append(across * port_bytes_per_s)
         return Flow(key, tuple(links), tuple(loads), tuple(peaks), ports)
 
     def graph(self) -> networkx.Graph:

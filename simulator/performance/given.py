@@ -60,6 +60,11 @@ class GivenProfile:
         """Return the bytes offered to the fabric: unknown, so none. [B]"""
         return 0.0
 
+    @property
+    def replica_nodes(self) -> int:
+        """Return the nodes of one copy of the model: not known, so one."""
+        return 1
+
     @overload
     def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
 

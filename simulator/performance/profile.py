@@ -51,6 +51,11 @@ class Profile(Protocol):
         """Bytes that each GPU sends into the fabric in one step. [B]"""
         ...
 
+    @property
+    def replica_nodes(self) -> int:
+        """Nodes of one copy of the model. [count]"""
+        ...
+
     @overload
     def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
 

@@ -9,7 +9,7 @@ rule: those are in ``simulator.serving``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -120,6 +120,9 @@ class ServingProfile:
         Of one GPU. [B]
     kv_bytes_per_token
         Of one GPU. [B]
+    given_w
+        Watts of one GPU at full clock, busy or idle, that somebody gave in place of the power
+        model; None: the model's. [W]
     """
 
     architecture: Architecture
@@ -136,12 +139,17 @@ class ServingProfile:
     cpu_overhead_s: float
     cpu_overhead_per_sequence_s: float
     overlaps_cpu: bool
+    given_w: float | None = None
+
+    def drawing(self, given_w: float) -> ServingProfile:
+        """Return the same replica with given watts of one GPU in place of the power model. [W]"""
+        return replace(self, given_w=given_w)
 
     def at_clock(self, clock_fraction: float) -> ServingProfile:
         """Return the profile of the same replica at another clock."""
         if clock_fraction == self.clock_fraction:
             return self
-        return serving_profile(
+        other = serving_profile(
             self.architecture,
             self.gpu,
             tensor_parallel=self.tensor_parallel,
@@ -153,17 +161,18 @@ class ServingProfile:
             overlaps_cpu=self.overlaps_cpu,
             most_tokens=self.iteration.most_tokens,
         )
+        return replace(other, given_w=self.given_w)
 
     @property
     def idle_power_w(self) -> float:
         """Return watts of one GPU of a replica with nothing to do. [W]"""
-        return self.power.loaded_idle_w
+        return self.power.loaded_idle_w if self.given_w is None else self._slowed_w(self.given_w)
 
     @property
     def prefill_power_w(self) -> float:
         """Return watts of one GPU while it works on prompts. [W]"""
         full = self.power_share.prefill * self.power.tdp_w
-        return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
+        return self._slowed_w(full if self.given_w is None else self.given_w)
 
     def decode_power_w(self, sequences: float, context_tokens: float = 1024.0) -> float:
         """Return watts of one GPU while it decodes. [W]
@@ -201,6 +210,8 @@ class ServingProfile:
         A floor for being at work at all, and parts that grow with the memory bandwidth and
         with the arithmetic in use.
         """
+        if self.given_w is not None:
+            return self._slowed_w(self.given_w)
         share = self.power_share
         table_tokens = min(new_tokens, self.iteration.most_tokens)
         elapsed_s = (
@@ -213,8 +224,10 @@ class ServingProfile:
         drawn = (
             share.decode_base + share.decode_memory * bandwidth + share.decode_compute * math.sqrt(arithmetic)
         )
-        full = max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w)
-        return CLOCK_CURVE.power_w(full, self.power.floor_w, self.clock_fraction)
+        return self._slowed_w(max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w))
+
+    def _slowed_w(self, full_w: float) -> float:
+        return CLOCK_CURVE.power_w(full_w, self.power.floor_w, self.clock_fraction)
 
 
 def serving_profile(

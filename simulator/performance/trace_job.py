@@ -76,6 +76,11 @@ class ReferenceProfile:
         """Return the bytes offered to the fabric: a trace does not say, so none."""
         return 0.0
 
+    @property
+    def replica_nodes(self) -> int:
+        """Return the nodes of one copy of the model: not known, so one."""
+        return 1
+
     @overload
     def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
 

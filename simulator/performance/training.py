@@ -105,6 +105,11 @@ class TrainingProfile:
         return self.layout.tokens_per_step
 
     @property
+    def replica_nodes(self) -> int:
+        """Return the nodes of one copy of the model. [count]"""
+        return -(-self.layout.replica_gpus // self.spread.gpus_per_node)
+
+    @property
     def breakdown(self) -> Mapping[str, float]:
         """Return the seconds of one step at full clock and full links, by part. [s]"""
         return self.parts(1.0, 1.0)
