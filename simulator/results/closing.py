@@ -33,6 +33,7 @@ _SUFFIXES: Final[Mapping[str, str]] = {
     "_w": "W",
     "_j": "J",
     "_g": "g",
+    "_usd": "USD",
     "_litres_per_kwh": "litres/kWh",
     "_fraction": "fraction",
 }
@@ -260,21 +261,25 @@ def _waiting(found: Mapping[str, Any]) -> list[str]:
 
 
 def _limits(found: Mapping[str, Any]) -> list[str]:
+    code = str(found["currency"])
+    words = {True: ("<=", "PASS"), False: (">", "FAIL"), None: ("of", "NOT CHECKED")}
     said = []
     for limit in found["limits"]:
         name = limit["metric"]
-        unit = next((unit for end, unit in _SUFFIXES.items() if name.endswith(end)), "ratio")
-        short = name.removesuffix(next((end for end in _SUFFIXES if name.endswith(end)), "")).replace(
-            "_", " "
-        )
-        if name.endswith("_usd"):
-            short = name.removesuffix("_usd")
-        value = "n/a" if limit["value"] is None else render(limit["value"], unit)
+        ending = next((end for end in _SUFFIXES if name.endswith(end)), "")
+        unit = _SUFFIXES.get(ending, "ratio")
+
+        def shown(value: float | None, unit: str = unit) -> str:
+            if value is None:
+                return "n/a"
+            if unit == "USD":
+                return render(in_currency(value, code), unit).replace("USD", code)
+            return render(value, unit)
+
         of = f" {limit['of']}" if limit["of"] else ""
-        sign, verdict = {True: ("<=", "PASS"), False: (">", "FAIL"), None: ("of", "NOT CHECKED")}[
-            limit["passed"]
-        ]
-        said.append(f"{short}{of} {value} {sign} {render(limit['bound'], unit)} {verdict}")
+        sign, verdict = words[limit["passed"]]
+        short = name.removesuffix(ending).replace("_", " ")
+        said.append(f"{short}{of} {shown(limit['value'])} {sign} {shown(limit['bound'])} {verdict}")
     power = found["power"]
     if power["limit_w"] and power["peak_15min_power_w"] is not None:
         said.append(f"interconnection {100 * power['peak_15min_power_w'] / power['limit_w']:.0f} % used")

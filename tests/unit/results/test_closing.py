@@ -1,0 +1,162 @@
+"""The closing print keeps to its page, whatever a run holds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from simulator.foundation.calendar import Calendar
+from simulator.results.closing import closing_lines
+
+
+def digest(**changes):
+    found = {
+        "title": "A hall",
+        "name": "hall",
+        "sites": [{"name": "hall", "grid": "DE"}],
+        "horizon_s": 86400.0,
+        "seeds": 1,
+        "wall_s": 1.25,
+        "currency": "USD",
+        "gpu_hours": {
+            "provided": 192.0, "allocated": 100.0, "productive": 80.0, "overhead": 15.0, "lost": 5.0,
+            "free": 90.0, "held": 0.0, "down": 2.0, "maintenance": 0.0, "idle_tail": None,
+        },
+        "training": [],
+        "services": [],
+        "jobs": [],
+        "power": {
+            "it_energy_mwh": 1.0, "facility_energy_mwh": 1.2, "pue": 1.2, "peak_15min_power_w": 60e3,
+            "load_factor_fraction": 0.8, "limit_w": None,
+        },
+        "carbon": {
+            "location_tco2e": 0.4, "market_tco2e": 0.4, "marginal_tco2e": None, "embodied_tco2e": None,
+            "factor_set": "ipcc", "factor_set_tco2e": {},
+        },
+        "water": {"site_water_m3": 0.0, "source_water_m3": None},
+        "cost": {
+            "total_cost_usd": None, "parts_usd": {}, "usd_per_allocated_gpu_hour": None,
+            "usd_per_productive_gpu_hour": None, "price_year": None,
+        },
+        "waiting": {"gpu_hours": 0.0, "by_tenant": {}, "by_reason": {}},
+        "limits": [],
+        "moves": [],
+        "watch": ["nothing to watch"],
+        "audit": {"accounts": 3, "worst_relative_difference": 0.0},
+        "folder": "runs/hall",
+    }  # fmt: skip
+    return found | changes
+
+
+def lines(**changes):
+    run = SimpleNamespace(
+        closing_data=lambda: digest(**changes), calendar=Calendar.from_text("2024-03-04 00:00 UTC")
+    )
+    return closing_lines(run)
+
+
+def service(name):
+    return {
+        "name": name, "model": "m", "requests": 1.5e6, "stability": "stable", "headroom_fraction": 0.2,
+        "tpot_p50_s": 0.03, "tpot_p99_s": 0.05, "usd_per_million_tokens": 2.0,
+        "tiers": [{"tier": f"tier-{number}", "ttft_p50_s": 0.2, "ttft_p99_s": 12.0} for number in range(6)],
+        "late_hours": [
+            {"tier": f"tier-{number}", "hours": 11, "of": 336, "first_hour": 13, "last_hour": 17}
+            for number in range(6)
+        ],
+    }  # fmt: skip
+
+
+def job(name):
+    return {"job": name, "tokens": 2.5e12, "finished_s": None, "state": "running", "mfu_fraction": 0.4,
+            "restarts": 5.0, "ettr_fraction": 0.97}  # fmt: skip
+
+
+FULL = {
+    "title": "A very long title " * 5,
+    "training": [job(f"pretrain-{number}") for number in range(7)],
+    "services": [service(f"chat-with-a-long-name-{number}") for number in range(5)],
+    "jobs": [
+        {"kind": kind, "jobs": 1000, "done": 900, "running": 50, "queued": 50, "wait_p50_s": 60.0,
+         "wait_p95_s": 9e4}
+        for kind in ("research", "trace", "more", "others")
+    ],
+    "waiting": {
+        "gpu_hours": 1e5,
+        "by_tenant": {f"tenant-{number}": 0.1 for number in range(10)},
+        "by_reason": {f"reason-{number}": 0.1 for number in range(10)},
+    },
+    "limits": [
+        {"metric": "p95_wait_s", "of": f"tenant-{number}", "bound": 14400.0, "value": 3600.0, "passed": True}
+        for number in range(12)
+    ],
+    "watch": [f"something {number} that goes on and on " * 6 for number in range(20)],
+    "cost": {
+        "total_cost_usd": 9.9e9, "parts_usd": {f"part {number}": 1e9 for number in range(9)},
+        "usd_per_allocated_gpu_hour": 2.0, "usd_per_productive_gpu_hour": 3.0, "price_year": "2025",
+    },
+    "folder": "/a/very/long/path" * 12,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, FULL], ids=["nearly nothing", "far too much"])
+def test_at_most_thirty_lines_of_a_hundred_columns(changes):
+    said = lines(**changes)
+    assert len(said) <= 30
+    assert max(map(len, said)) <= 100
+    for word in (
+        "GPU-hours",
+        "Work",
+        "Power",
+        "Carbon",
+        "Water",
+        "Cost",
+        "Who waited",
+        "Limits",
+        "Watch",
+        "Audit",
+    ):
+        assert any(line.startswith(word) for line in said), word
+
+
+def test_what_is_unknown_says_so():
+    text = "\n".join(lines())
+    for words in ("marginal unknown", "embodied unknown", "source unknown", "no price is set", "nobody",
+                  "none set", "none was asked for", "nothing to watch", "1 seed"):  # fmt: skip
+        assert words in text, words
+
+
+def test_gpu_hours_stay_whole_when_lines_are_cut():
+    said = lines(**FULL)
+    assert sum(1 for line in said if line.strip().startswith(("productive", "overhead", "lost", "free"))) == 4
+
+
+def test_each_limit_says_pass_fail_or_not_checked():
+    limits = [
+        {"metric": "pue", "of": None, "bound": 1.3, "value": 1.19, "passed": True},
+        {"metric": "cost_usd", "of": None, "bound": 1e6, "value": 2e6, "passed": False},
+        {"metric": "ttft_p99_s", "of": "chat", "bound": 1.0, "value": None, "passed": None},
+    ]
+    text = " ".join(" ".join(lines(limits=limits)).split())
+    assert "pue 1.19 <= 1.3 PASS" in text
+    assert "cost 2 MUSD > 1 MUSD FAIL" in text
+    assert "ttft p99 chat n/a of 1 s NOT CHECKED" in text
+
+
+def test_money_is_shown_in_the_scenarios_currency():
+    cost = FULL["cost"] | {"total_cost_usd": 108240.0, "parts_usd": {"hardware": 108240.0}}
+    text = "\n".join(lines(cost=cost, currency="EUR"))
+    assert "100 kEUR of 2025: hardware 100" in text
+
+
+def test_the_idle_tail_is_named():
+    tail = {"gpu_hours": 42000.0, "gpus": 384, "job": "pretrain-8b", "ended_s": 9.4 * 86400}
+    hours = digest()["gpu_hours"] | {"idle_tail": tail}
+    text = " ".join(" ".join(lines(gpu_hours=hours)).split())
+    assert "of the free, 42,000 are 384 GPUs idle after pretrain-8b ended on day 9.4" in text
+
+
+def test_the_next_command_tries_another_grid():
+    assert lines()[-1].endswith("next: datahall run hall sites.hall.grid=FR")
+    assert lines(sites=[{"name": "paris", "grid": "FR"}])[-1].endswith("sites.paris.grid=DE")
