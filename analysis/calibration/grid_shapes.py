@@ -112,14 +112,18 @@ class Grid:
     price_years: tuple[int, int] = (2021, 2024)
     losses: float | None = None
     note: str = ""
+    price: tuple[str, str, str] | None = None
+    """Mean day-ahead price of 2024, low, high, where no hourly price is at hand."""
 
 
 GRIDS = (
     Grid("DE", "Germany", "Europe/Berlin", "eu_mix/DE_2019", "DEU", "DE-LU"),
-    Grid("FR", "France", "Europe/Paris", "eu_mix/FR_2019", "FRA"),
+    Grid("FR", "France", "Europe/Paris", "eu_mix/FR_2019", "FRA",
+         price=("58 EUR/MWh", "50 EUR/MWh", "80 EUR/MWh")),
     Grid("GB", "Great Britain", "Europe/London", "eu_mix/GB_2019", "GBR", "GB",
-         note="annual mix of the United Kingdom"),
-    Grid("PL", "Poland", "Europe/Warsaw", "eu_mix/PL_2019", "POL", borrow_solar="DE"),
+         note="annual mix of the United Kingdom", price=("72 GBP/MWh", "60 GBP/MWh", "90 GBP/MWh")),
+    Grid("PL", "Poland", "Europe/Warsaw", "eu_mix/PL_2019", "POL", borrow_solar="DE",
+         price=("415 PLN/MWh", "350 PLN/MWh", "520 PLN/MWh")),
     Grid("SE", "Sweden", "Europe/Stockholm", "eu_mix/SE_2019", "SWE", borrow_solar="DE"),
     Grid("NO", "Norway", "Europe/Oslo", "eu_mix/NO_2019", "NOR", borrow_solar="DE"),
     Grid("IE", "Ireland", "Europe/Dublin", "eu_mix/IE_2019", "IRL", borrow_solar="GB"),
@@ -298,6 +302,11 @@ def price_lines(grid: Grid, data: Path) -> list[str]:
     series = zone_series(data, grid.zone, "price_usd_mwh") if grid.zone else {}
     first, last = grid.price_years
     series = {t: v for t, v in series.items() if first <= t.year <= last}
+    if not series and grid.price:
+        mean, low, high = grid.price
+        note = sheet.quoted("mean day-ahead of 2024, the same at all hours; no hourly price at hand")
+        facts = {"source": "epex-2024", "basis": "estimate", "low": low, "high": high, "note": note}
+        return [sheet.value_line(2, "price_mean", mean, **facts)]
     if not series:
         none = 'value: null, note: "no hourly price at hand; set it, or use a tariff with an energy price"'
         return [f"  price_mean: {{{none}}}"]

@@ -168,7 +168,8 @@ class JobBuilder:
     def _layout(self, workload: Training, architecture: Architecture, pool: int) -> Layout:
         node, gpu = self.machine(pool)
         given = workload.parallelism
-        context = workload.context_tokens or self.scenario.catalog.model(workload.model).context_tokens
+        longest = self.scenario.catalog.model(workload.model).context_tokens
+        context = workload.sequence_tokens(longest)
         batch = workload.global_batch or max(1, _BATCH_TOKENS // context)
         if workload.mfu_fraction is not None and given.mode == "auto":
             # The step is given by its MFU: only GPUs and tokens matter, not how they are cut.

@@ -132,7 +132,7 @@ def _training(at: Route, run: Training, catalog: Catalog, stocks: list[Stock]) -
     if run.mfu_fraction is not None:
         return
     architecture = Architecture.from_spec(model)
-    context_tokens = run.context_tokens or model.context_tokens
+    context_tokens = run.sequence_tokens(model.context_tokens)
     troubles = [list(_layout(at, run, architecture, context_tokens, stock)) for stock in right]
     if all(troubles):
         yield from troubles[0]

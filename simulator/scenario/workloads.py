@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -78,6 +78,10 @@ class Elastic(Branch):
     minimum_gpus: Count = Field(description="Fewest GPUs it runs on.")
 
 
+#: Sequence length of most published pretraining since 2024.
+_USUAL_CONTEXT_TOKENS: Final = 8192
+
+
 class Training(Branch):
     """One large training run."""
 
@@ -93,7 +97,7 @@ class Training(Branch):
         default=None, description="Sequences in one step; chosen if not given."
     )
     context_tokens: Count | None = Field(
-        default=None, alias="context", description="Sequence length; the model's own if not given."
+        default=None, alias="context", description="Sequence length; 8,192 or the model's longest if not given."
     )
     checkpoint: Checkpoint | None = Field(default=None, description="When and how it saves itself.")
     submit_s: Instant = Field(default=0.0, description="Moment of submission.")
@@ -119,6 +123,13 @@ class Training(Branch):
         if self.elastic is not None and self.elastic.minimum_gpus > self.gpus:
             raise mistake(f"elastic minimum_gpus {self.elastic.minimum_gpus} is above gpus {self.gpus}")
         return self
+
+    def sequence_tokens(self, longest: int) -> int:
+        """Return the sequence length: as given, or 8,192 unless the model takes less.
+
+        Released contexts (131,072 for Llama 3.1) are those of a short last phase, not of training.
+        """
+        return self.context_tokens or min(_USUAL_CONTEXT_TOKENS, longest)
 
 
 class JobStream(Branch):
