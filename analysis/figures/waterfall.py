@@ -60,6 +60,7 @@ def draw(run: Run) -> Drawing | Missing:
     level = provided
     for name, amount, colour in falls:
         if amount is not None and abs(amount) < 5e-4 * provided:
+            level -= amount  # too thin to be seen, but gone all the same
             continue
         place = len(labels)
         axes.plot(
