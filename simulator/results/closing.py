@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
+from simulator.results.digest import DEFAULTS, shown_path
 
 if TYPE_CHECKING:
     from simulator.results.finished_run import Run
@@ -56,7 +57,7 @@ def closing_lines(run: Run) -> list[str]:
         _waiting(found),
         _limits(found),
         _moves(found),
-        _block("Watch", found["watch"], most=4),
+        _watch(found),
         _audit(found),
     ]
     head, foot = _head(run, found), _foot(found)
@@ -295,6 +296,12 @@ def _moves(found: Mapping[str, Any]) -> list[str]:
     return _block("Moves most", ["  ".join(said) if said else "not estimated for this run"])
 
 
+def _watch(found: Mapping[str, Any]) -> list[str]:
+    command = f": datahall check {found['scenario']} --assumptions"
+    said = [text + command if text.endswith(DEFAULTS) else text for text in found["watch"]]
+    return _block("Watch", said, most=4)
+
+
 def _audit(found: Mapping[str, Any]) -> list[str]:
     audit = found["audit"]
     worst = audit["worst_relative_difference"]
@@ -303,18 +310,12 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
 
 def _foot(found: Mapping[str, Any]) -> list[str]:
     folder = Path(found["folder"])
-    try:
-        shown = os.path.relpath(folder)
-    except ValueError:  # another drive
-        shown = str(folder)
-    if shown.startswith(".."):
-        shown = str(folder)
-    report = folder / "report.html"
-    target = os.path.join(shown, "report.html") if report.exists() else shown
+    shown = shown_path(folder)
+    target = os.path.join(shown, "report.html") if (folder / "report.html").exists() else shown
     site = found["sites"][0] if found["sites"] else {"name": "0"}
     other = "DE" if site.get("grid") == "FR" else "FR"
     return textwrap.wrap(
-        f"{target}       next: datahall run {found['name']} sites.{site['name']}.grid={other}",
+        f"{target}       next: datahall run {found['scenario']} sites.{site['name']}.grid={other}",
         COLUMNS,
         break_long_words=False,
     )[:2]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +27,9 @@ FloatArray = NDArray[np.float64]
 
 #: Kinds of rows in the jobs that are not jobs somebody queued.
 NOT_QUEUED: Final = ("idle", "replica")
+
+#: Ends the sentence of what to watch that counts the defaults.
+DEFAULTS: Final = "assumptions are defaults nobody set"
 
 #: A job's GPUs count as a run's idle tail if they are at least this share of the fleet.
 _TAIL_SHARE: Final = 0.1
@@ -55,6 +60,7 @@ def digest(run: Run) -> dict[str, Any]:
         "title": run.title,
         "question": run.provenance.get("question"),
         "name": run.provenance["name"],
+        "scenario": scenario_word(run),
         "scenario_hash": run.hash,
         "sites": list(run.provenance["sites"]),
         "start_utc": run.provenance["start_utc"],
@@ -94,6 +100,23 @@ def digest(run: Run) -> dict[str, Any]:
     found["watch"] = _watch(run, found)
     answer: dict[str, Any] = _plain(found)
     return answer
+
+
+def scenario_word(run: Run) -> str:
+    """Return what the command line calls the run's scenario: a shipped name, else its run.json."""
+    from simulator.scenario import shipped
+
+    name = str(run.provenance["name"])
+    return name if name in shipped.names() else os.path.join(shown_path(run.path), "run.json")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as short as it can be typed here."""
+    try:
+        near = os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+    return str(path) if near.startswith("..") else near
 
 
 class Jobs:
@@ -380,10 +403,7 @@ def _watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     said += list(run.provenance["notes"])
     unset, total = _defaults(run)
     if unset:
-        said.append(
-            f"{unset} of {total} assumptions are defaults nobody set: "
-            f"datahall check {run.provenance['name']} --assumptions"
-        )
+        said.append(f"{unset} of {total} {DEFAULTS}")
     return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -197,17 +198,17 @@ def _by_tenant(
 def _pool_of_waiting(record: Record) -> IntArray:
     """Return the pool each job ran in; for one that never ran, the usual pool of its queue."""
     pool = np.asarray(record.jobs.pool, dtype=np.int64).copy()
+    never = np.flatnonzero(pool < 0)
+    if not len(never):
+        return pool
     queues = record.jobs.queue
+    votes = Counter((queue, code) for queue, code in zip(queues, pool.tolist(), strict=True) if code >= 0)
     usual: dict[str, int] = {}
-    votes: dict[tuple[str, int], int] = {}
-    for queue, code in zip(queues, pool.tolist(), strict=True):
-        if code < 0:
-            continue
-        votes[queue, code] = votes.get((queue, code), 0) + 1
+    for queue, code in votes:
         best = usual.get(queue)
-        if best is None or votes[queue, code] > votes[queue, best]:
+        if best is None or (-votes[queue, code], code) < (-votes[queue, best], best):
             usual[queue] = code
-    for row in np.flatnonzero(pool < 0):
+    for row in never.tolist():
         pool[row] = usual.get(queues[row], 0)
     return pool
 

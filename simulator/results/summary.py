@@ -124,8 +124,10 @@ def training_facts(record: Record, books: Books) -> list[TrainingFacts]:
     jobs = record.jobs
     facts = []
     for row, kind in enumerate(jobs.kind):
+        if kind != "training":
+            continue
         wanted = float(books.jobs["gpu_seconds"][row] + jobs.gpus[row] * np.nan_to_num(jobs.wait_s[row]))
-        if kind != "training" or wanted <= 0:
+        if wanted <= 0:
             continue
         share = float(jobs.productive_share[row])
         useful = float(books.jobs["productive_gpu_seconds"][row]) / share if share > 0 else 0.0

@@ -14,6 +14,7 @@ def digest(**changes):
     found = {
         "title": "A hall",
         "name": "hall",
+        "scenario": "hall",
         "sites": [{"name": "hall", "grid": "DE"}],
         "horizon_s": 86400.0,
         "seeds": 1,
