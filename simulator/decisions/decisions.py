@@ -69,9 +69,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class SetPower:
-    """Cap a target by clock fraction (0..1] or by watts at the GPUs; exactly one is given.
+    """Cap a target by clock fraction (0..1] or by watts of each GPU; exactly one is given.
 
-    `target` is ``site:NAME``, ``pool:SITE.POOL``, ``job:ID`` or ``service:NAME``.
+    `target` is ``site:NAME``, ``jobs:SITE`` (all but the replicas of services),
+    ``pool:SITE.POOL``, ``job:ID`` or ``service:NAME``. A clock of 1 lifts what the same policy
+    set on the same target; of several caps the lowest holds, for jobs that start later too.
     """
 
     target: str
@@ -124,9 +126,11 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """Nothing in the target may grow beyond this; `target` is ``queue:NAME`` or ``service:NAME``.
+    """Nothing in the target may grow beyond this; both None lift the ceiling.
 
-    None lifts the ceiling.
+    `target` is ``queue:NAME`` or ``service:NAME``, by GPUs, or ``jobs:SITE``, by watts: no job
+    starts there that would bring all jobs of the site, at their clocks and above what their GPUs
+    draw idle, beyond it.
     """
 
     target: str

@@ -234,7 +234,11 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class LoadView:
-    """One running job or service, as a power policy sees it."""
+    """One job or service that holds GPUs, as a power policy sees it.
+
+    Watts are IT power, GPUs and host share, and the most that it may come to draw: a job that
+    still starts will run, and what a service draws is up to its requests.
+    """
 
     key: str
     """``job:ID`` or ``service:NAME``."""
@@ -243,12 +247,19 @@ class LoadView:
     kind: str
     gpus: int
     power_w: float
-    """IT power now, GPUs and host share. [W]"""
+    """At its present clock. [W]"""
     power_at_lowest_clock_w: float
     lowest_clock_fraction: float
     priority: int
+    clock_fraction: float = 1.0
+    """Clock now."""
+    power_when_stopped_w: float = 0.0
+    """What its GPUs draw once nobody holds them. [W]"""
+    saves: bool = False
+    """Whether stopping it by checkpoint loses no work."""
     gpus_per_replica: int = 0
     replicas: int = 0
+    """Replicas of a service that are to stay; those that drain still draw, and are not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +283,15 @@ class PowerView:
     limit_w: float | None
     """Limit in force now, the lower of interconnection and calls; None if there is none. [W]"""
     facility_power_w: float
-    """Power at the meter now, storage apart. [W]"""
+    """Most that the meter may come to show as things stand, storage apart. [W]"""
     it_power_w: float
+    """The IT's part of it. [W]"""
     facility_per_it: float
     """What one more watt of IT costs at the meter, about. [W/W]"""
     storage_charge_j: float
+    """What it can still give at the meter. [J]"""
     storage_capacity_j: float
+    """The same when full. [J]"""
     storage_power_w: float
     """Largest charge or discharge power. [W]"""
     storage_dispatch_w: float

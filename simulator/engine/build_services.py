@@ -170,11 +170,14 @@ class ServiceBuilder:
     def _replica_watts(
         self, profile: Callable[[int], ServingProfile]
     ) -> Callable[[int, Placement, int], Any]:
-        """Return what the board asks of a replica: its watts come from the crowd, later."""
+        """Return what caps and limits count with: the most a replica may draw.
+
+        What it does draw comes from the crowd, later.
+        """
 
         def profile_for(job: int, placement: Placement, gpus: int) -> GivenProfile:
             serving = profile(placement.pool)
-            return GivenProfile(1.0, 1.0, serving.idle_power_w, serving.power.floor_w)
+            return GivenProfile(1.0, 1.0, serving.most_power_w, serving.power.floor_w)
 
         return profile_for
 

@@ -45,6 +45,7 @@ def site_plans(scenario: Scenario, streams: Streams, horizon_s: float) -> list[S
                     limit_w=site.interconnection.limit_w if site.interconnection else None,
                 ),
                 physics=physics_of(scenario, site),
+                rated_nodes_w=rated_nodes_w(scenario, site),
                 weather=weather_of(scenario, site, streams, horizon_s),
                 signals={},
                 fabric=fabric,

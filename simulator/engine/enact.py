@@ -29,6 +29,7 @@ from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
     from simulator.engine.engine import Engine
+    from simulator.engine.queues import Queue
 
 
 class Enactor:
@@ -38,7 +39,7 @@ class Enactor:
         self.engine = engine
         self._later: list[tuple[float, int, Decision, str]] = []
         self._count = 0
-        self._timer = engine.clock.timer(self._due, Priority.CONTROL)
+        self._timer = engine.clock.timer(self.act, Priority.CONTROL)
 
     # ------------------------------------------------------------------ in and out
 
@@ -59,7 +60,8 @@ class Enactor:
         now_s = self.engine.clock.environment.now
         self.engine.recorder.events.add(now_s, "decision", what, target, outcome, delay_s, reason, value)
 
-    def _due(self) -> None:
+    def act(self) -> None:
+        """Apply the decisions whose delay is over; who looks at this instant calls it first."""
         now_s = self.engine.clock.environment.now
         while self._later and self._later[0][0] <= now_s:
             _, _, decision, by = self._later.pop(0)
@@ -74,12 +76,12 @@ class Enactor:
     def _apply(self, decision: Decision, by: str, delay_s: float) -> None:
         what = type(decision).__name__
         target, value = _target(decision, self.engine)
-        refused = self._act(decision)
+        refused = self._act(decision, by)
         self.log(what, target, "refused" if refused else "applied", delay_s, refused or f"by {by}", value)
 
     # ------------------------------------------------------------------ one by one
 
-    def _act(self, decision: Decision) -> str:
+    def _act(self, decision: Decision, by: str) -> str:
         """Apply; return why not, or an empty string."""
         engine, board = self.engine, self.engine.board
         match decision:
@@ -104,6 +106,8 @@ class Enactor:
                     return f"there is no queue {name!r}"
                 if board.held_gpus[job]:
                     return "the job holds GPUs"
+                if board.kind[job] == "replica":
+                    return "replicas stay in the queues of their service"
                 if board.phase[job] == Phase.QUEUED and job in engine.queue_of[job].view.waiting:
                     engine.queue_of[job].remove(job)
                     engine.queue_of[job] = engine.queues[name]
@@ -114,7 +118,7 @@ class Enactor:
             case Move(job, site):
                 return self._move(job, site)
             case SetPower():
-                return engine.power.set_power(decision)
+                return engine.power.caps.set(decision, by)
             case Scale(service, _, replicas):
                 return engine.services.scale(service, replicas)
             case Route(service, weights):
@@ -184,43 +188,58 @@ class Enactor:
         engine, board = self.engine, self.engine.board
         if board.phase[job] == Phase.ENDED:
             return "the job has ended"
-        target = self._queue_at(site)
-        if target is None:
-            return f"site {site!r} has no queue"
+        if board.kind[job] == "replica":
+            return "replicas do not move: scale the service, or route its requests"
+        if board.phase[job] == Phase.MOVING:
+            return "the job is moving already"
+        queue = self._queue_at(site)
+        if queue is None:
+            return f"no queue has pools at {site!r} and nowhere else"
+        if queue is engine.queue_of[job]:
+            return f"the job is at {site!r} already"
+        gpus, wanted = board.gpus[job], board.gpu_type[job]
+        if not any(pool.facts.gpus >= gpus and wanted in ("", pool.gpu_type) for pool in queue.pools):
+            return f"no pool at {site!r} could ever hold its {gpus} {wanted or 'GPUs'}"
+        if self._transfer_s(job, site) is None:
+            return f"there is no line to {site!r} for the job's state"
         if board.held_gpus[job]:
             refused = self._stop(Stop(job, "checkpoint", "hold"))
+            if refused:
+                return refused
             board.then[job] = f"move:{site}"
             # A stop without anything to write is over already, and left the job suspended.
-            if not refused and not board.held_gpus[job]:
+            if not board.held_gpus[job]:
                 self._depart(job, site)
-            return refused
+            return ""
         if board.phase[job] == Phase.QUEUED:
             engine.queue_of[job].remove(job)
         self._depart(job, site)
         return ""
 
+    def _transfer_s(self, job: int, site: str) -> float | None:
+        """Return how long a job's state takes to another site; None if there is no line. [s]"""
+        engine, board = self.engine, self.engine.board
+        here = board.last_pool[job]
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        if here < 0 or not behaviour.state_bytes:
+            return 0.0
+        origin = engine.pools[here].site
+        target = next(code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site)
+        if origin == target:
+            return 0.0
+        link = engine.world.site_links.get((origin, target))
+        if link is None:
+            return None
+        bandwidth_bytes_per_s, latency_s = link
+        return behaviour.state_bytes / bandwidth_bytes_per_s + latency_s
+
     def _depart(self, job: int, site: str) -> None:
         engine, board = self.engine, self.engine.board
         board.then[job] = f"move:{site}"
-        behaviour = board.behaviours[board.behaviour_of[job]]
-        here = board.last_pool[job]
-        origin = engine.pools[here].site if here >= 0 else 0
-        target = next(code for code, plan in enumerate(engine.world.sites) if plan.facts.name == site)
-        for_s = 0.0
-        if behaviour.state_bytes and origin != target and here >= 0:
-            link = engine.world.site_links.get((origin, target))
-            if link is not None:
-                bandwidth_bytes_per_s, latency_s = link
-                for_s = behaviour.state_bytes / bandwidth_bytes_per_s + latency_s
-        board.park(job, Phase.MOVING, for_s)
-        engine.waits.add(
-            job,
-            0,
-            2,
-            _MOVING,
-            engine.clock.environment.now,
-            min(snap_up(engine.clock.environment.now + for_s), engine.world.horizon_s),
-        )
+        now_s = engine.clock.environment.now
+        due_s = snap_up(now_s + (self._transfer_s(job, site) or 0.0))
+        board.park(job, Phase.MOVING, due_s - now_s)
+        engine.waits.add(job, 0, 2, _MOVING, now_s, min(due_s, engine.world.horizon_s))
 
     def moved(self, job: int) -> None:
         """Queue a job at the site it moved to."""
@@ -232,9 +251,10 @@ class Enactor:
         board.queue[job] = queue.name
         engine.requeue(job)
 
-    def _queue_at(self, site: str):  # type: ignore[no-untyped-def]
+    def _queue_at(self, site: str) -> Queue | None:
+        """Return the first queue with pools at a site and nowhere else."""
         for queue in self.engine.queue_list:
-            if site in queue.view.sites:
+            if queue.view.sites == (site,):
                 return queue
         return None
 
@@ -279,6 +299,8 @@ class Enactor:
             return ""
         if kind == "service":
             return engine.services.ceiling(name, ceiling.gpus)
+        if kind == "jobs":
+            return engine.power.bound_jobs(name, ceiling.watts)
         return f"there is no {ceiling.target!r}"
 
 

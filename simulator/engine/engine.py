@@ -228,10 +228,12 @@ class Engine:
 
     def start(self, job: int, placement: Placement) -> None:
         """Start a queued job on GPUs that are taken already."""
-        if self.power.caps:
-            self.power.set_clock_of(job, placement)
+        self.power.caps.start(job, placement)
         self._holding[placement.pool][job] = None
         self.board.start(job, placement)
+        if self.board.kind[job] == "replica" and self.board.phase[job] == Phase.RUNNING:
+            # Without a cold start it is warm at once.
+            self.services.ready(job)
         for tell in self.listeners:
             tell(job)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simulator.cluster.allocation import Placement, bits
 from simulator.foundation.time_grid import Priority
@@ -17,6 +17,9 @@ from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
     from simulator.engine.engine import Engine
+
+#: Why nodes without any port left are out.
+CUT_OFF: Final = "cut off"
 
 
 class FabricControl:
@@ -70,9 +73,9 @@ class FabricControl:
             first = engine.world.sites[site].first_node[pool]
             cut = tuple(node for node in nodes if fabric.port_share(first + node) == 0.0)
             if broken and cut:
-                engine.failures.cut_off(pool, cut)
+                engine.failures.take_out(pool, cut, CUT_OFF)
             elif not broken:
-                engine.failures.rejoin(pool, tuple(node for node in nodes if node not in cut))
+                engine.failures.put_back(pool, tuple(node for node in nodes if node not in cut), CUT_OFF)
         self._touch(site)
 
     def flow_changed(self, pools: list[int]) -> None:

@@ -33,9 +33,10 @@ class Failures:
         self._repair_timer = engine.clock.timer(self._repair_due, Priority.REPAIR)
         self._pools: list[_PoolFailures] = []
         self._down_since: dict[tuple[int, int], tuple[float, bool]] = {}
-        #: Why nodes are down: broken themselves, or without a way into the fabric. Both may hold.
+        #: Nodes that are down because they broke, and those that others took out, with the reasons;
+        #: several may hold at once.
         self._broken: dict[tuple[int, int], None] = {}
-        self._cut: dict[tuple[int, int], None] = {}
+        self._out: dict[tuple[int, int], dict[str, None]] = {}
         #: job -> (recovery time of the cause, nodes lost)
         self._recover_s: dict[int, float] = {}
         for code, plan in enumerate(engine.world.pools):
@@ -84,26 +85,27 @@ class Failures:
         """Let a node fail by decree."""
         self.strike(pool_code, node, self._decreed(name, pool_code, lasts_s), lasts_s)
 
-    def cut_off(self, pool_code: int, nodes: tuple[int, ...]) -> None:
-        """Take nodes out that lost their way into the fabric; a job on several is hit once."""
+    def take_out(self, pool_code: int, nodes: tuple[int, ...], reason: str) -> None:
+        """Take nodes out that did not break, until put back; a job on several is hit once."""
         pool = self.engine.pools[pool_code]
         fresh = tuple(node for node in nodes if not pool.free.down >> node & 1)
         jobs = self.jobs_on(pool_code, fresh)
         for node in nodes:
-            self._cut[pool_code, node] = None
-            self._log("failure", "cut off", self._node_name(pool_code, node), "began", math.nan)
+            self._out.setdefault((pool_code, node), {})[reason] = None
+            self._log("failure", reason, self._node_name(pool_code, node), "began", math.nan)
         for node in fresh:
             self._take_down(pool_code, node, planned=False)
         self.engine.pool_changed(pool_code)
-        cause = self._decreed("cut off", pool_code, math.inf)
+        cause = self._decreed(reason, pool_code, math.inf)
         for job in jobs:
             self._hit(job, pool_code, fresh, cause)
 
-    def rejoin(self, pool_code: int, nodes: tuple[int, ...]) -> None:
-        """Bring nodes back into the fabric; those that broke meanwhile wait for their repair."""
+    def put_back(self, pool_code: int, nodes: tuple[int, ...], reason: str) -> None:
+        """Put back nodes taken out for a reason; those that broke meanwhile wait for their repair."""
         for node in nodes:
-            if (pool_code, node) in self._cut:
-                del self._cut[pool_code, node]
+            reasons = self._out.get((pool_code, node), {})
+            if reason in reasons:
+                del reasons[reason]
                 self._back(pool_code, node)
 
     def jobs_on(self, pool_code: int, nodes: tuple[int, ...]) -> list[int]:
@@ -248,8 +250,8 @@ class Failures:
             self._repair_timer.arm(self._repairs[0][0])
 
     def _back(self, pool_code: int, node: int) -> None:
-        """Put a node to use again, unless it is down for the other reason too."""
-        if (pool_code, node) in self._broken or (pool_code, node) in self._cut:
+        """Put a node to use again, unless it is down for another reason too."""
+        if (pool_code, node) in self._broken or self._out.get((pool_code, node)):
             return
         engine = self.engine
         pool = engine.pools[pool_code]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from simulator.cluster.allocation import PoolFree
+from collections.abc import Callable, Mapping
+
+from simulator.cluster.allocation import Placement, PoolFree
 from simulator.telemetry.record import PoolFacts
 
 
@@ -31,3 +33,5 @@ class Pool:
         #: Power of a GPU that is held but does not compute (clocks up, model resident). [W]
         self.loaded_idle_w = loaded_idle_w
         self.idle_w_per_gpu = facts.idle_w_per_gpu
+        #: Asked before a job starts, where power bounds that: (job, placement, claims of the pass).
+        self.may_start: Callable[[int, Placement, Mapping[int, Placement]], bool] | None = None

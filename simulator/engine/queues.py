@@ -23,7 +23,7 @@ from simulator.decisions import (
     Validity,
     Wake,
 )
-from simulator.decisions.reasons import CAPACITY, CODE, FRAGMENTATION, NO_SUCH_GPU, RESERVED
+from simulator.decisions.reasons import CAPACITY, CODE, FRAGMENTATION, NO_SUCH_GPU, POWER_CAP, RESERVED
 from simulator.decisions.views import ReadSignal
 from simulator.engine.board import Board
 from simulator.engine.pool import Pool
@@ -308,20 +308,25 @@ class Queue:
         board, view = self.board, self.view
         gpus = board.gpus[job]
         placement = None
+        bounded = False
         if gpus <= view.free_gpus:
             wanted = board.gpu_type[job]
             for pool in self.pools:
                 if wanted and pool.gpu_type != wanted:
                     continue
                 placement = self.place.find(gpus, pool.free)
-                if placement is not None:
-                    pool.free.take(placement)
-                    break
+                if placement is None:
+                    continue
+                if pool.may_start is not None and not pool.may_start(job, placement, self._claims):
+                    placement, bounded = None, True
+                    continue
+                pool.free.take(placement)
+                break
         if placement is None:
             if not self._refused_first:
                 self._refused_first = True
                 view.head = job
-                view.head_reason = self._why_not(job, gpus)
+                view.head_reason = POWER_CAP if bounded else self._why_not(job, gpus)
             return None
         view.free_gpus -= gpus
         self._claims[job] = placement
@@ -347,7 +352,11 @@ class Queue:
         wanted = self.board.gpu_type[job]
         if wanted and all(pool.gpu_type != wanted for pool in self.pools):
             return NO_SUCH_GPU
-        return FRAGMENTATION if gpus <= self.view.free_gpus else CAPACITY
+        if gpus <= self.view.free_gpus:
+            return FRAGMENTATION
+        if self.ceiling_gpus is not None and gpus <= sum(pool.free.free_gpus for pool in self.pools):
+            return POWER_CAP
+        return CAPACITY
 
     def _started(self, starts: list[tuple[int, Placement]], now_s: float) -> None:
         waiting = self.view.waiting

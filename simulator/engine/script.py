@@ -73,9 +73,9 @@ class Script:
             case "leaf-fault-over":
                 engine.fabric.leaf_fault(values["site"], values["leaf"], broken=False)
             case "cooling-fault":
-                engine.power.cooling(values["site"], values["capacity_fraction"])
+                engine.power.set_cooling(values["site"], values["capacity_fraction"])
             case "cooling-fault-over":
-                engine.power.cooling(values["site"], 1.0)
+                engine.power.set_cooling(values["site"], 1.0)
             case "set-power":
                 decision = SetPower(values["target"], values["clock_fraction"], values["watts"])
                 engine.decide(decision, by="script")

@@ -124,6 +124,10 @@ class Services:
 
     # ------------------------------------------------------------------ what there is to see
 
+    def stays(self, job: int) -> bool:
+        """Whether a replica is one that the service wants, not one that drains."""
+        return job in self._of_job[job].wanted
+
     def power_w(self, job: int) -> float:
         """Return the IT power of a replica now, GPUs and host share. [W]"""
         return self._of_job[job].power_w(job)

@@ -46,6 +46,8 @@ class SitePlan:
 
     facts: SiteFacts
     physics: SitePhysics
+    rated_nodes_w: float
+    """Every node at its rating. [W]"""
     weather: Weather
     signals: Mapping[str, StepSeries]
     """Signals that policies may read, by name."""

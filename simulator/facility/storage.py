@@ -109,6 +109,11 @@ class BatteryState:
         """Return the energy it could still give at the meter. [J]"""
         return (self.charge.at(t_s) - self.charge.low) * self.battery.one_way_efficiency
 
+    @property
+    def energy_out_when_full_j(self) -> float:
+        """Return the energy it could give at the meter if it were full. [J]"""
+        return (self.charge.high - self.charge.low) * self.battery.one_way_efficiency
+
     def energy_in_j(self, t_s: float) -> float:
         """Return the energy it could still take at the meter. [J]"""
         return (self.charge.high - self.charge.at(t_s)) / self.battery.one_way_efficiency

@@ -174,6 +174,12 @@ class ServingProfile:
         full = self.power_share.prefill * self.power.tdp_w
         return self._slowed_w(full if self.given_w is None else self.given_w)
 
+    @property
+    def most_power_w(self) -> float:
+        """Return watts of one GPU that nothing this replica does exceeds: its design power's. [W]"""
+        full = self.power.tdp_w if self.given_w is None else self.given_w
+        return max(self._slowed_w(full), self.idle_power_w)
+
     def decode_power_w(self, sequences: float, context_tokens: float = 1024.0) -> float:
         """Return watts of one GPU while it decodes. [W]
 
