@@ -127,7 +127,10 @@ class JobBuilder:
         checkpoints = self._checkpoints(workload, architecture, node)
         recover_s = self._mean_recover_s()
         profile_for = self._training_profiles(workload, architecture, layout, flop)
-        state_bytes = architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
+        saves = workload.checkpoint
+        state_bytes = (saves.size_bytes if saves else None) or (
+            architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
+        )
         behaviour = Behaviour(
             kind="training",
             profile_for=profile_for,
