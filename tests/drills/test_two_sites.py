@@ -167,6 +167,22 @@ def test_a_checkpoint_that_is_cut_short_saves_nothing(drill):
     run.books()
 
 
+def test_what_it_saved_on_leaving_is_durable(drill):
+    """A node of the other site fails at 4500 s for an hour: of the 500 s of work since the move all
+    are lost, of the 2300 s before it none. At 8100 s it starts again with 7700 s and seven pauses
+    left: done at 16 500 s.
+    """
+    run = drill(
+        TRAINING,
+        "script=[{kind: move, at: 2500 s, job: run, site: west}, "
+        "{kind: node-fault, at: 4500 s, node: west.p.1, lasts: 1 h}]",
+    )
+    job = run.job("run")
+    assert job["lost_gpu_seconds"] == pytest.approx(500.0 * 16, rel=1e-9)
+    assert job["finished_s"] == pytest.approx(16_500.0, abs=2e-6)
+    run.books()
+
+
 def test_a_job_that_waits_moves_at_once_and_stands_behind_those_already_there(drill):
     """`late` never started, so it has nothing to carry: at 500 s it changes queues, and starts
     when `before` is done. `other`, submitted later but at west from the start, is behind it: the
