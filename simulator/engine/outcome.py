@@ -37,7 +37,7 @@ def record_of(engine: Engine) -> Record:
             "decisions": engine.decisions,
             "segments": len(segments["job"]),
         },
-        notes=list(world.notes),
+        notes=list(dict.fromkeys(world.notes)),
     )
 
 

@@ -189,15 +189,22 @@ def _floats(column: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _series(table: Mapping[int, Any]) -> dict[str, list[list[float]]]:
+def _series(table: Mapping[int, Any]) -> dict[str, list[list[float | None]]]:
+    """Return step series as JSON has them: a limit that does not hold (inf) is null."""
     return {
-        str(code): [np.asarray(times).tolist(), np.asarray(values).tolist()]
+        str(code): [
+            np.asarray(times).tolist(),
+            [None if np.isinf(value) else value for value in np.asarray(values).tolist()],
+        ]
         for code, (times, values) in table.items()
     }
 
 
 def _arrays(table: Mapping[str, Any]) -> dict[int, Any]:
     return {
-        int(code): (np.array(times, dtype=np.float64), np.array(values, dtype=np.float64))
+        int(code): (
+            np.array(times, dtype=np.float64),
+            np.array([np.inf if value is None else value for value in values], dtype=np.float64),
+        )
         for code, (times, values) in table.items()
     }

@@ -1,0 +1,69 @@
+"""Every shipped scenario loads; those that need no trace run, and their books balance to 1e-9."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulator.foundation.errors import ScenarioError
+from simulator.results.execution import execute
+from simulator.results.reaccounting import reaccount
+from simulator.scenario import load, shipped
+
+GRIDS = ("DE", "FR", "GB", "PL", "US-PJM", "US-CAISO")
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_loads_or_names_the_log_that_is_not_shipped(name):
+    if name.startswith("replay/"):
+        with pytest.raises(ScenarioError, match=r"workloads\..*path: no such file"):
+            load(name)
+    else:
+        assert load(name).title
+
+
+@pytest.mark.parametrize("name", ["training/gpt3-2020", "training/llama3-405b"])
+def test_training_scenarios_run_and_balance(name, tmp_path):
+    run = execute(load(name), out=tmp_path / "run")
+    audit = json.loads((tmp_path / "run" / "run.json").read_text())["audit"]
+    assert max(entry["relative_difference"] for entry in audit) < 1e-9
+    assert run.summary["it_energy_mwh"] > 0
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "sjf", "easy", "conservative"])
+def test_the_swf_replay_runs_and_balances(shared_data, policy, tmp_path):
+    log = shared_data / "scheduling" / "inputs" / "lublin1500_p256.swf"
+    scenario = load("replay/swf", [f"workloads.0.path={log}", f"scheduling.policy={policy}"])
+    execute(scenario, out=tmp_path / "run")
+    audit = json.loads((tmp_path / "run" / "run.json").read_text())["audit"]
+    assert max(entry["relative_difference"] for entry in audit) < 1e-9
+
+
+def test_the_helios_replay_runs_and_balances(shared_data, tmp_path):
+    trace = shared_data / "scheduling" / "traces" / "helios" / "venus_2vc_sept_fleetsim.csv.gz"
+    run = execute(load("replay/helios-venus", [f"workloads.0.path={trace}"]), out=tmp_path / "run")
+    audit = json.loads((tmp_path / "run" / "run.json").read_text())["audit"]
+    assert max(entry["relative_difference"] for entry in audit) < 1e-9
+    assert run.summary["gpus"] == 176
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    return execute(load("quickstart"), out=tmp_path_factory.mktemp("quickstart") / "run")
+
+
+@pytest.mark.slow
+def test_the_quickstart_balances(quickstart):
+    audit = quickstart.provenance["audit"]
+    assert max(entry["relative_difference"] for entry in audit) < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", GRIDS)
+def test_reaccounting_the_quickstart_equals_running_it_again(quickstart, grid, tmp_path):
+    """The same numbers to the last bit: the record is the same, and so are the functions."""
+    (books,) = reaccount(quickstart, grids=[grid])
+    again = execute(load("quickstart", [f"sites.frankfurt.grid={grid}"]), out=tmp_path / "again")
+    for name, value in books.summary.items():
+        assert again.summary[name] == value, name
