@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from analysis.chapters.material import digits
 from analysis.drawing import escape
+from analysis.numerals import digits
 from analysis.page import bullets, page, paragraphs, table
 from simulator.foundation.errors import RunFolderError
 from simulator.foundation.units import render

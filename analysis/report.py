@@ -12,6 +12,7 @@ from analysis.chapters.material import Material
 from analysis.drawing import Drawing, Missing, escape, house_style, save, svg_text
 from analysis.figures import FIGURES
 from analysis.page import page
+from simulator.foundation.units import render
 
 if TYPE_CHECKING:
     from simulator.results import Run
@@ -59,7 +60,7 @@ def report_html(run: Run, figures: Mapping[str, tuple[Drawing | Missing, str]]) 
     tags = [
         ", ".join(sites),
         f"grid {', '.join(grids)}",
-        f"{begin:%Y-%m-%d} + {run.horizon_s / 86400.0:,.4g} d",
+        f"{begin:%Y-%m-%d} + {render(run.horizon_s, 's')}",
         f"{run.summary['gpus']:,} GPUs",
         f"seed {run.provenance['seed']}",
         f"scenario {run.hash[:12]}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.chapters.material import Material, count_text, digits, fixed, percent, seconds_text
+from analysis.chapters.material import Material
+from analysis.numerals import count_text, digits, fixed, percent, seconds_text
 from analysis.page import bullets, cards, folded, paragraphs
 from simulator.foundation.units import render
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.chapters.material import Material, digits, fixed, percent
+from analysis.chapters.material import Material
 from analysis.columns import coded, numbers
+from analysis.numerals import digits, fixed, percent
 from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import DAY_S, J_PER_KWH, J_PER_MWH, render
 
@@ -115,7 +116,7 @@ def _by_month(material: Material) -> str:
     start_s = numbers(hourly, "start_s")
     month = np.asarray(run.calendar.month_local(start_s), dtype=np.int64)
     year = np.asarray([run.calendar.local(float(moment)).year for moment in start_s], dtype=np.int64)
-    distinct, place = np.unique(year * 12 + month - 1, return_inverse=True)
+    distinct, place = np.unique(year * 12 + month, return_inverse=True)
     sums = {
         name: np.bincount(place, np.nan_to_num(numbers(hourly, name)))
         for name in ("it_energy_j", "facility_energy_j", "location_gco2e", "site_water_litres")

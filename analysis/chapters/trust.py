@@ -6,7 +6,8 @@ import csv
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from analysis.chapters.material import Material, digits
+from analysis.chapters.material import Material
+from analysis.numerals import digits
 from analysis.page import bullets, code, folded, paragraphs, table, verdict
 from simulator.foundation.units import render
 

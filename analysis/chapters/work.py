@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from analysis.chapters.material import Material, count_text, digits, percent, seconds_text
+from analysis.chapters.material import Material
 from analysis.chapters.trust import assumption_rows, value_text
 from analysis.columns import coded, numbers, words
+from analysis.numerals import count_text, digits, percent, seconds_text
 from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import HOUR_S, J_PER_MWH, render
 from simulator.results.percentile import quantile

@@ -11,6 +11,7 @@ from analysis.columns import numbers, words
 from analysis.drawing import Drawing, Missing, legend_below, new_figure, sign
 from analysis.figures.power import scale
 from analysis.local_time import LocalTime
+from analysis.numerals import digits
 from analysis.palette import BLUE, CARBON, GREY, INK
 from analysis.steps import MOST_POINTS, span_text
 
@@ -94,7 +95,7 @@ def draw(run: Run) -> Drawing | Missing:
         if names and emitted > 0
         else ""
     )
-    said = f"{total:,.4g} MWh at the meter, {emitted:,.4g} t location-based{factors}{share}."
+    said = f"{digits(total)} MWh at the meter, {digits(emitted)} t location-based{factors}{share}."
     span = (
         "Steps of an hour."
         if len(energy) == len(start_s)
@@ -188,10 +189,10 @@ def _bars(
     axes.barh(place, values, color=paint, height=0.7, zorder=2)
     top = max([*values, 1e-12])
     for at, value in zip(place, values, strict=True):
-        axes.text(value + 0.015 * top, at, f"{value:,.3g}", va="center", fontsize=9, color=INK)
+        axes.text(value + 0.015 * top, at, digits(value, 3), va="center", fontsize=9, color=INK)
     axes.set_yticks(place, names if labels else [""] * len(names))
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_ylim(max(len(names), 4) - 0.4, -0.6)
     axes.set_xlim(0, 1.2 * top)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y", visible=False)

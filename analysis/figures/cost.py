@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.figures.carbon import by_workload
+from analysis.numerals import digits
 from analysis.palette import (
     BLUE,
     GREEN,
@@ -73,9 +74,9 @@ def draw(run: Run) -> Drawing | Missing:
         left.text(
             (parts[name] + 0.015 * max(parts.values())) / size,
             at,
-            f"{parts[name] / size:,.3g} ({100 * parts[name] / total:.0f} %)"
+            f"{digits(parts[name] / size, 3)} ({100 * parts[name] / total:.0f} %)"
             if parts[name] >= 0.01 * total
-            else f"{parts[name] / size:,.2g} (<1 %)",
+            else f"{digits(parts[name] / size, 2)} (<1 %)",
             va="center",
             fontsize=9,
             color=INK,
@@ -98,13 +99,13 @@ def draw(run: Run) -> Drawing | Missing:
     top = max([*values, 1e-9])
     for at, value in zip(spots, values, strict=True):
         right.text(
-            (value + 0.015 * top) / size, at, f"{value / size:,.3g}", va="center", fontsize=9, color=INK
+            (value + 0.015 * top) / size, at, digits(value / size, 3), va="center", fontsize=9, color=INK
         )
     right.set_yticks(spots, who)
     right.set_title(f"By workload, {unit}")
     right.set_xlim(0, 1.25 * top / size)
     for axes, count in ((left, len(names)), (right, len(who))):
-        axes.set_ylim(count - 0.4, -0.6)
+        axes.set_ylim(max(count, 4) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=5)
         axes.grid(axis="y", visible=False)
@@ -117,11 +118,11 @@ def draw(run: Run) -> Drawing | Missing:
     per_hour = (
         ""
         if unit_cost is None
-        else f", {unit_cost / USD_PER[currency]:,.3g} {currency} per productive GPU-hour"
+        else f", {digits(unit_cost / USD_PER[currency], 3)} {currency} per productive GPU-hour"
     )
     largest = max(parts, key=lambda name: parts[name])
     prices = f" of {year}" if year else ""
-    said = f"{total / size:,.4g} {unit}{prices}{per_hour}; {largest} {100 * parts[largest] / total:.0f} %."
+    said = f"{digits(total / size)} {unit}{prices}{per_hour}; {largest} {100 * parts[largest] / total:.0f} %."
     return Drawing(
         name=NAME,
         title=TITLE,

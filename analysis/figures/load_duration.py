@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.drawing import Drawing, Missing, legend_below, new_figure, sign
 from analysis.figures.power import NEAR, QUARTER_S, peak_mean, scale, site_limit
+from analysis.numerals import digits
 from analysis.palette import BLACK, BLUE, GREY, ORANGE
 from analysis.steps import MOST_POINTS, series_by
 from simulator.foundation import StepSeries
@@ -46,7 +47,7 @@ def draw(run: Run) -> Drawing | Missing:
     peak_w, _ = peak_mean(total)
     mean_w = total.mean()
     axes.axhline(
-        mean_w / size, color=GREY, linewidth=1.2, linestyle="-.", label=f"mean {mean_w / size:,.4g} {unit}"
+        mean_w / size, color=GREY, linewidth=1.2, linestyle="-.", label=f"mean {digits(mean_w / size)} {unit}"
     )
     top = peak_w
     limit = site_limit(run)
@@ -57,11 +58,12 @@ def draw(run: Run) -> Drawing | Missing:
             color=BLACK,
             linestyle=":",
             linewidth=1.6,
-            label=f"lowest limit {lowest / size:,.4g} {unit}",
+            label=f"lowest limit {digits(lowest / size)} {unit}",
         )
         top = max(top, lowest)
     axes.set_xlim(0, run.horizon_s / 3600.0)
     axes.set_ylim(0, 1.08 * top / size)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel(f"hours with at least this power (of {run.horizon_s / 3600.0:,.0f} h, 15-minute means)")
     axes.set_ylabel(f"power, {unit}")
     axes.grid(axis="x")
@@ -71,16 +73,15 @@ def draw(run: Run) -> Drawing | Missing:
     factor = mean_w / peak_w
     tenth = float(np.interp(0.1 * hours[-1], hours, meter))
     ramp = run.summary.get("max_ramp_w_per_s")
-    swing = (
-        "" if ramp is None else f" Largest ramp of 5-minute means {60 * ramp / size:,.3g} {unit} per minute."
-    )
+    per_minute = "" if ramp is None else f"{digits(60 * ramp / size, 3)} {unit} per minute"
+    swing = f" Largest ramp of 5-minute means {per_minute}." if per_minute else ""
     return Drawing(
         name=NAME,
         title=TITLE,
         figure=figure,
         caption=(
-            f"Load factor {factor:.2f} (mean {mean_w / size:,.4g} of {peak_w / size:,.4g} {unit}); "
-            f"the meter is above {tenth / size:,.4g} {unit} for a tenth of the time.{swing}"
+            f"Load factor {factor:.2f} (mean {digits(mean_w / size)} of {digits(peak_w / size)} {unit}); "
+            f"the meter is above {digits(tenth / size)} {unit} for a tenth of the time.{swing}"
         ),
         alternative=(
             f"Falling curves of facility and IT power over hours sorted by power; load factor {factor:.2f}."

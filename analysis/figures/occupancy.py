@@ -43,6 +43,7 @@ def draw(run: Run) -> Drawing | Missing:
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(0, gpus * 1.04)
     axes.set_ylabel("GPUs")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     clock.dress(axes)
     axes.set_title(TITLE)
     legend_below(axes, len(names) + 1, ncols=4)

@@ -9,6 +9,7 @@ import numpy as np
 from analysis.columns import numbers
 from analysis.drawing import Drawing, Missing, legend_below, new_figure, sign
 from analysis.local_time import LocalTime
+from analysis.numerals import digits
 from analysis.palette import BLACK, COMPONENTS, INK, colours, in_order
 from analysis.steps import cut, extremes, series_by
 from simulator.foundation import StepSeries
@@ -70,7 +71,7 @@ def draw(run: Run) -> Drawing | Missing:
         color=BLACK,
         markersize=7,
         linestyle="none",
-        label=f"highest 15 min {peak_w / size:,.4g} {unit}",
+        label=f"highest 15 min {digits(peak_w / size)} {unit}",
         zorder=5,
     )
     ceiling = peak_w / size
@@ -108,8 +109,8 @@ def draw(run: Run) -> Drawing | Missing:
         title=TITLE,
         figure=figure,
         caption=(
-            f"Highest 15-minute mean {peak_w / size:,.4g} {unit} on {clock.local_text(peak_s)}; {said}. "
-            f"Energy {whole:,.4g} MWh: {shares}. {steps.sentence()}"
+            f"Highest 15-minute mean {digits(peak_w / size)} {unit} on {clock.local_text(peak_s)}; {said}. "
+            f"Energy {digits(whole)} MWh: {shares}. {steps.sentence()}"
         ),
         alternative=f"Stacked areas of power by component over time; {said}. Energy shares: {shares}.",
         data={
@@ -154,4 +155,4 @@ def site_limit(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]] | No
 
 def _span(values: NDArray[np.float64]) -> str:
     low, high = float(values.min()), float(values.max())
-    return f"{low:,.4g}" if low == high else f"{low:,.4g}-{high:,.4g}"
+    return digits(low) if low == high else f"{digits(low)}-{digits(high)}"

@@ -86,6 +86,7 @@ def _reasons(run: Run, axes: Axes) -> dict[str, Any]:
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(0, max(1.0, float(floor.max()) * 1.06))
     axes.set_ylabel("GPUs queued")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_title("GPUs asked for by queued jobs, by reason")
     clock.dress(axes)
     if series:
@@ -123,7 +124,9 @@ def _tenants(axes: Axes, jobs: Any, mine: Any) -> dict[str, float]:
             continue
         longest = max(longest, float(waited[-1]))
         share = np.arange(1, len(waited) + 1) / len(waited)
-        keep = np.unique(np.linspace(0, len(waited) - 1, 400).astype(int))
+        # All that started at once are one point; the points go to those that waited.
+        first = max(0, int(np.searchsorted(waited, least, side="right")) - 1)
+        keep = np.unique(np.linspace(first, len(waited) - 1, 400).astype(int))
         axes.step(
             np.append(np.maximum(waited[keep], least), 1e9),
             100 * np.append(share[keep], 1.0),

@@ -171,8 +171,8 @@ def _power(found: Mapping[str, Any]) -> list[str]:
         return _block("Power", ["not accounted"])
     peak, limit = power["peak_15min_power_w"], power["limit_w"]
     parts = [
-        f"IT {power['it_energy_mwh']:,.4g} MWh",
-        f"meter {power['facility_energy_mwh']:,.4g} MWh",
+        f"IT {_rounded(power['it_energy_mwh'], 4)} MWh",
+        f"meter {_rounded(power['facility_energy_mwh'], 4)} MWh",
         f"PUE {_number(power['pue'], '.3f')}",
     ]
     if peak is not None:
@@ -188,19 +188,23 @@ def _carbon(found: Mapping[str, Any]) -> list[str]:
     if carbon["location_tco2e"] is None:
         return _block("Carbon", ["not accounted"])
     span = carbon["factor_set_tco2e"]
-    by_set = "" if not span else f" ({min(span.values()):,.3g}-{max(span.values()):,.3g} by factor set)"
+    by_set = (
+        ""
+        if not span
+        else f" ({_rounded(min(span.values()), 3)}-{_rounded(max(span.values()), 3)} by factor set)"
+    )
     factors = f" {carbon['factor_set']}" if carbon["factor_set"] else ""
-    parts = [f"location {carbon['location_tco2e']:,.4g} t{factors}{by_set}"]
+    parts = [f"location {_rounded(carbon['location_tco2e'], 4)} t{factors}{by_set}"]
     market, marginal = carbon["market_tco2e"], carbon["marginal_tco2e"]
     if market is None:
         parts.append("market unknown")
     elif math.isclose(market, carbon["location_tco2e"], rel_tol=1e-9):
         parts.append("market = location")
     else:
-        parts.append(f"market {market:,.4g} t")
-    parts.append("marginal unknown" if marginal is None else f"marginal {marginal:,.4g} t")
+        parts.append(f"market {_rounded(market, 4)} t")
+    parts.append("marginal unknown" if marginal is None else f"marginal {_rounded(marginal, 4)} t")
     embodied = carbon["embodied_tco2e"]
-    parts.append("embodied unknown" if embodied is None else f"embodied {embodied:,.4g} t")
+    parts.append("embodied unknown" if embodied is None else f"embodied {_rounded(embodied, 4)} t")
     return _block("Carbon", ["  ".join(parts)])
 
 
@@ -209,8 +213,8 @@ def _water(found: Mapping[str, Any]) -> list[str]:
     site, source = water["site_water_m3"], water["source_water_m3"]
     if site is None:
         return _block("Water", ["not accounted"])
-    behind = "source unknown" if source is None else f"source {source:,.4g} m3"
-    return _block("Water", [f"site {site:,.4g} m3  {behind}"])
+    behind = "source unknown" if source is None else f"source {_rounded(source, 4)} m3"
+    return _block("Water", [f"site {_rounded(site, 4)} m3  {behind}"])
 
 
 def _cost(found: Mapping[str, Any]) -> list[str]:
@@ -231,7 +235,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
     year = f" of {cost['price_year']}" if cost["price_year"] else ""
     said = [f"{_amount(money(total) / size)} {letter}{code}{year}: {listed}"]
     units = [
-        f"{money(cost[key]):,.3g} per {word}"
+        f"{_rounded(money(cost[key]), 3)} per {word}"
         for key, word in (
             ("usd_per_allocated_gpu_hour", "allocated"),
             ("usd_per_productive_gpu_hour", "productive GPU-h"),
@@ -239,7 +243,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         if cost[key] is not None
     ]
     served = [
-        f"{service['name']} {money(service['usd_per_million_tokens']):,.3g} per million output tokens"
+        f"{service['name']} {_rounded(money(service['usd_per_million_tokens']), 3)} per million output tokens"
         for service in found["services"][:_MOST]
         if service.get("usd_per_million_tokens") is not None
     ]
@@ -305,7 +309,7 @@ def _watch(found: Mapping[str, Any]) -> list[str]:
 def _audit(found: Mapping[str, Any]) -> list[str]:
     audit = found["audit"]
     worst = audit["worst_relative_difference"]
-    return _block("Audit", [f"{audit['accounts']} accounts balance, worst {worst:.0e}"])
+    return _block("Audit", [f"{audit['accounts']} accounts balance, worst {f'{worst:.0e}' if worst else '0'}"])
 
 
 def _foot(found: Mapping[str, Any]) -> list[str]:
@@ -360,6 +364,11 @@ def _pair(median: float | None, high: float | None) -> str:
 def _short(value: float) -> str:
     """Return a positive number in two digits, never with an exponent."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.001 else f"{value:.4f}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Return a number in so many digits, never with an exponent."""
+    return render(value, "ratio", digits)
 
 
 def _of(part: str, whole: str) -> str:

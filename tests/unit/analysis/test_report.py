@@ -114,6 +114,16 @@ def test_a_run_without_services_and_training_says_so(make_run):
     assert ">nan" not in text
 
 
+def test_a_long_run_is_told_by_local_month(make_run):
+    """The run begins on 4 March at 00:00 in Berlin, which is still 3 March in UTC."""
+    run = make_run("long", days=60.0, service=False, training=False, research=False)
+    text = write_report(run).read_text(encoding="utf-8")
+    months = re.findall(r'<th scope="row">(\d{4}-\d{2})</th><td class="n">([\d.,]+)</td>', text)
+    assert [month for month, _ in months] == ["2024-03", "2024-04", "2024-05"]
+    whole = sum(float(energy.replace(",", "")) for _, energy in months)
+    assert whole == pytest.approx(run.summary["facility_energy_mwh"], rel=1e-3)
+
+
 def test_words_of_a_scenario_cannot_break_the_page():
     said = table(["<b>", "n"], [["<script>alert(1)</script>", '"x" & y']])
     assert "<script>" not in said

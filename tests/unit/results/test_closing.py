@@ -151,6 +151,15 @@ def test_money_is_shown_in_the_scenarios_currency():
     assert "100 kEUR of 2025: hardware 100" in text
 
 
+def test_large_numbers_have_no_exponent():
+    power = digest()["power"] | {"it_energy_mwh": 1234567.8, "facility_energy_mwh": 2345678.9}
+    carbon = digest()["carbon"] | {"location_tco2e": 987654.0, "factor_set_tco2e": {"a": 98765.0, "b": 1e6}}
+    text = "\n".join(lines(power=power, carbon=carbon, water={"site_water_m3": 1e7, "source_water_m3": 2e8}))
+    assert "meter 2,345,679 MWh" in text
+    assert "(98,765-1,000,000 by factor set)" in text
+    assert "e+" not in text
+
+
 def test_the_idle_tail_is_named():
     tail = {"gpu_hours": 42000.0, "gpus": 384, "job": "pretrain-8b", "ended_s": 9.4 * 86400}
     hours = digest()["gpu_hours"] | {"idle_tail": tail}
