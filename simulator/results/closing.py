@@ -309,7 +309,8 @@ def _watch(found: Mapping[str, Any]) -> list[str]:
 def _audit(found: Mapping[str, Any]) -> list[str]:
     audit = found["audit"]
     worst = audit["worst_relative_difference"]
-    return _block("Audit", [f"{audit['accounts']} accounts balance, worst {f'{worst:.0e}' if worst else '0'}"])
+    shown = f"{worst:.0e}" if worst else "0"
+    return _block("Audit", [f"{audit['accounts']} accounts balance, worst {shown}"])
 
 
 def _foot(found: Mapping[str, Any]) -> list[str]:
