@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,18 @@ import pytest
 from simulator.accounting.account import account
 from simulator.accounting.books import Books
 from simulator.engine import simulate
+from simulator.engine.build import build_world
+from simulator.engine.engine import Engine
+from simulator.engine.outcome import record_of
+from simulator.foundation.time_grid import Priority
 from simulator.results.book_inputs import book_rules, site_books
 from simulator.scenario.reading import load_text
 from simulator.scenario.tree import Scenario
 from simulator.telemetry import PHASES, WAIT_REASONS, MemorySink
 from simulator.telemetry.record import Record
+from simulator.telemetry.recorder import Recorder
+
+Act = tuple[float, Priority, Callable[[Engine], None]]
 
 
 @dataclass
@@ -91,11 +100,20 @@ class Drill:
 
 @pytest.fixture
 def drill():
-    """Run a scenario given as text."""
+    """Run a scenario given as text.
 
-    def run(text: str, *overrides: str) -> Drill:
+    `acts` are (moment, priority, what to do with the engine): for what no script can ask for.
+    """
+
+    def run(text: str, *overrides: str, acts: Sequence[Act] = ()) -> Drill:
         scenario = load_text(text, overrides, name="drill.yaml")
         sink = MemorySink()
-        return Drill(scenario, simulate(scenario, sink), sink)
+        if not acts:
+            return Drill(scenario, simulate(scenario, sink), sink)
+        engine = Engine(build_world(scenario), Recorder(sink))
+        for at_s, priority, act in acts:
+            engine.clock.timer(partial(act, engine), priority).arm(at_s)
+        engine.run()
+        return Drill(scenario, record_of(engine), sink)
 
     return run
