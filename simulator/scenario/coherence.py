@@ -12,6 +12,7 @@ from simulator.foundation.errors import UnitError
 from simulator.scenario import seams
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
+from simulator.scenario.script import Curtailment
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Grid, Site, Weather
 from simulator.scenario.workloads import JobStream, Training
@@ -27,8 +28,12 @@ _INDOORS = frozenset({"constant-pue", "none"})
 
 def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
     """Return contradictions and options without effect."""
+    called = {event.site for event in scenario.script if isinstance(event, Curtailment)}
     for index, site in enumerate(scenario.sites):
         yield from _site(("sites", index), site)
+        if site.power_policy is not None and site.interconnection is None and site.name not in called:
+            said = "has no effect: neither an interconnection nor a curtailment of the script limits the site"
+            yield Mistake(("sites", index, "power_policy"), said)
     for number, workload in enumerate(scenario.workloads):
         at: Route = ("workloads", number)
         if isinstance(workload, Training):
@@ -62,8 +67,6 @@ def _site(at: Route, site: Site) -> Iterator[Mistake]:
         if pool.hot_spares >= pool.nodes:
             said = f"{pool.hot_spares} spares of {pool.nodes} nodes leave nothing to work on"
             yield Mistake((*at, "pools", number, "hot_spares"), said)
-    if site.power_policy is not None and site.interconnection is None:
-        yield Mistake((*at, "power_policy"), "has no effect without an interconnection limit")
 
 
 def _counts_conversion(plant: str) -> bool:
