@@ -49,12 +49,15 @@ def draw(run: Run) -> Drawing | Missing:
     grid = figure.subplots(len(drawn), 2, squeeze=False, sharex=True)
     data: dict[str, list[Any]] = {"service": [], "tier": [], "local_hour": [], "requests": []}
     data |= {f"{metric}_{share}_s": [] for metric in ("ttft", "tpot") for share in ("p50", "p99")}
+    # One colour a tier name, whichever service has it.
+    named = [tier for service in drawn for tier in [*service["tiers"], *found[service["name"]]["tiers"]]]
+    paint = colours(list(dict.fromkeys(named)), {})
     sayings = []
     for row, service in zip(grid, drawn, strict=True):
         curves = found[service["name"]]
         objective = dict(zip(service["tiers"], service["ttft_slo_s"], strict=True))
         for axes, metric in zip(row, ("ttft", "tpot"), strict=True):
-            _panel(axes, service["name"], metric, curves, objective)
+            _panel(axes, service["name"], metric, curves, objective, paint)
         for tier, values in curves["tiers"].items():
             for hour in HOURS:
                 data["service"].append(service["name"])
@@ -165,7 +168,12 @@ def _from_hours(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _panel(
-    axes: Axes, service: str, metric: str, curves: dict[str, Any], objective: dict[str, float]
+    axes: Axes,
+    service: str,
+    metric: str,
+    curves: dict[str, Any],
+    objective: dict[str, float],
+    paint: dict[str, str],
 ) -> None:
     behind = axes.twinx()
     behind.bar(HOURS + 0.5, curves["arrivals"], width=0.9, color=PALE, zorder=0, label="arrivals")
@@ -179,7 +187,6 @@ def _panel(
     ordered = [name for name in objective if name in tiers] + [
         name for name in tiers if name not in objective
     ]
-    paint = colours(ordered, {})
     low, high = np.inf, 0.0
     for name in ordered:
         for share, dash in (("p50", "-"), ("p99", "--")):

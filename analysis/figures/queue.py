@@ -92,6 +92,7 @@ def _reasons(run: Run, axes: Axes) -> dict[str, Any]:
     if series:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2)
     else:
+        axes.set_yticks([0])
         axes.text(0.5, 0.5, "no job waited", transform=axes.transAxes, ha="center", va="center")
     return {
         "start_s": steps.start_s.tolist(),
@@ -107,7 +108,7 @@ def _tenants(axes: Axes, jobs: Any, mine: Any) -> dict[str, float]:
     gpus = numbers(jobs, "gpus")
     burden = np.bincount(tenant[mine], np.nan_to_num(wait_h * gpus)[mine], len(names))
     count = np.bincount(tenant[mine], minlength=len(names))
-    present = [code for code in np.argsort(-burden, kind="stable").tolist() if count[code]]
+    present = [code for code in np.lexsort((-count, -burden)).tolist() if count[code]]
     apart = present if len(present) <= MOST_TENANTS else present[: MOST_TENANTS - 1]
     groups = {names[code] or "no tenant": tenant == code for code in apart}
     if len(apart) < len(present):
