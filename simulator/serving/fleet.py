@@ -54,6 +54,7 @@ class Fleet:
         self.bins: list[MeterBin] = []
         """Power bins that ended and were not taken yet."""
         self.closed = False
+        self._gone_energy = 0
         self._slot: dict[int, int] = {}
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
@@ -137,6 +138,7 @@ class Fleet:
         """Take the replica out of a slot; its last power bin leaves."""
         replica = self.at(slot)
         replica.meter.close(at_ps)
+        self._gone_energy += replica.meter.total(at_ps)
         if slot in self.draining:
             self.draining.remove(slot)
         self._replicas[slot] = None
@@ -190,6 +192,10 @@ class Fleet:
         bins = self.bins.copy()
         self.bins.clear()
         return bins
+
+    def energy(self, at_ps: int) -> int:
+        """Return the GPU energy of all replicas since the start, those that are gone among them. [mW ps]"""
+        return self._gone_energy + sum(replica.meter.total(at_ps) for replica in self)
 
     def close(self, at_ps: int) -> None:
         """Let unfinished power bins leave: the run is over."""

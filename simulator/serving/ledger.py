@@ -220,7 +220,7 @@ class Ledger:
         if len(blocks) == 1:
             return blocks[0]
         if not blocks:
-            return _empty_rows()
+            return no_rows()
         return {
             name: (
                 [text for block in blocks for text in block[name]]
@@ -256,7 +256,7 @@ class Ledger:
             hour = self._hours.pop(index)
             span_ps = min((index + 1) * HOUR_PS, before_ps) - max(index * HOUR_PS, start_ps)
             found.extend(self._hour_rows(index, hour, span_ps))
-        return _hourly_columns(self.service, found)
+        return hourly_columns(self.service, found)
 
     def summary(self) -> dict[str, Any]:
         """Return percentiles over the run: the whole service, then `tiers` by name."""
@@ -335,14 +335,16 @@ _HOURLY_FLOATS: Final = (
 )
 
 
-def _hourly_columns(service: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+def hourly_columns(service: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    """Return columns of `services_hourly` from rows of (tier, then the numbers in column order)."""
     columns: dict[str, Any] = {"service": [service] * len(rows), "tier": [row[0] for row in rows]}
     for position, name in enumerate(_HOURLY_FLOATS, start=1):
         columns[name] = np.array([row[position] for row in rows], dtype=np.float64)
     return columns
 
 
-def _empty_rows() -> dict[str, Any]:
+def no_rows() -> dict[str, Any]:
+    """Return the columns of `requests` with nothing in them."""
     from simulator.telemetry.tables import TABLES
 
     return {

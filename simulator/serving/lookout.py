@@ -64,13 +64,11 @@ class Lookout:
             return queued > 0 and math.isfinite(watch.queue_above)
         return queued > watch.queue_above * ready or in_flight < watch.load_below * ready
 
-    def missing(self, in_flight: int, ready: int) -> int | None:
-        """Return how many requests must come before the watch can fire; None: they do not decide."""
+    def missing(self, in_flight: int, ready: int) -> int:
+        """Return how many requests must come before the queue can be too long; 0: it may be now."""
         watch = self.watch
-        if watch is None or watch.load_below > 0.0 or math.isfinite(watch.kv_above_fraction):
-            return None
-        if not math.isfinite(watch.queue_above):
-            return None
+        if watch is None:
+            return 0
         # Every request in flight may wait (again, after a preemption); beyond them new ones must come.
         return max(0, math.floor(watch.queue_above * ready) + 1 - in_flight)
 

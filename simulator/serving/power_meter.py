@@ -27,8 +27,10 @@ class MeterBin(NamedTuple):
 class PowerMeter:
     """Integrates a replica's power into bins of equal width, aligned at time zero."""
 
-    __slots__ = ("_bin_end", "_energy", "_largest", "_start", "host_mw", "level_mw", "out", "replica",
-                 "since_ps", "width_ps")
+    __slots__ = (
+        "_bin_end", "_earlier", "_energy", "_largest", "_start", "host_mw", "level_mw", "out", "replica",
+        "since_ps", "width_ps",
+    )  # fmt: skip
 
     def __init__(
         self, replica: int, host_mw: int, start_ps: int, width_ps: int, out: list[MeterBin]
@@ -41,8 +43,13 @@ class PowerMeter:
         self.since_ps = start_ps
         self._start = start_ps
         self._bin_end = (start_ps // width_ps + 1) * width_ps
+        self._earlier = 0
         self._energy = 0
         self._largest = 0
+
+    def total(self, at_ps: int) -> int:
+        """Return all energy up to `at_ps`, which is not earlier than anything read. [mW ps]"""
+        return self._earlier + self._energy + self.level_mw * (at_ps - self.since_ps)
 
     def set(self, at_ps: int, level_mw: int) -> None:
         """Hold another power from `at_ps` on."""
@@ -76,6 +83,7 @@ class PowerMeter:
                 MeterBin(self.replica, self.host_mw, self._start, out_end, self._energy, self._largest)
             )
             self._start = out_end
+            self._earlier += self._energy
             self._energy = self._largest = 0
 
     def _leave(self, edge_ps: int) -> None:
@@ -84,4 +92,5 @@ class PowerMeter:
         )
         self._start = edge_ps
         self._bin_end = edge_ps + self.width_ps
+        self._earlier += self._energy
         self._energy = self._largest = 0

@@ -30,6 +30,7 @@ from simulator.serving.crowd import (
     SetWatch,
     SetWeights,
     Stop,
+    Watch,
 )
 from simulator.serving.fleet import Fleet
 from simulator.serving.kv_transfers import KvTransfers
@@ -160,14 +161,28 @@ class TwinCrowd:
         for slot in fleet.draining:
             due = min(due, fleet.ends[slot], self._transfers.end_ps(slot))
         if lookout.watch is not None:
-            missing = lookout.missing(self._in_flight(), fleet.ready)
-            if missing:
-                due = min(due, lookout.first_tick_ps(self._arrivals.earliest_ps(missing)))
-            else:
-                due = min(due, lookout.tick)
+            due = min(due, self._earliest_crossing(lookout.watch))
         if due == NEVER:
             return math.inf
         return self._due_s if due == self._due else self._seconds(due)
+
+    def _earliest_crossing(self, watch: Watch) -> int:
+        """Return a control instant before which the watch cannot fire. [ps]"""
+        fleet, lookout = self._fleet, self._lookout
+        in_flight = self._in_flight()
+        if math.isfinite(watch.kv_above_fraction) or lookout.crossed(
+            self._queue_length(), in_flight, fleet.ready
+        ):
+            return lookout.tick
+        due = NEVER
+        if watch.load_below > 0.0:
+            # The load falls at completions only.
+            due = lookout.first_tick_ps(min(fleet.ends, default=NEVER))
+        if math.isfinite(watch.queue_above):
+            missing = lookout.missing(in_flight, fleet.ready)
+            growth = lookout.first_tick_ps(self._arrivals.earliest_ps(missing)) if missing else lookout.tick
+            due = min(due, growth)
+        return due
 
     def close(self, at_s: float) -> None:
         """End the run at `at_s`: unfinished bins and hours may be taken."""
@@ -450,6 +465,10 @@ class TwinCrowd:
     def power_w(self, replica_id: int) -> float:
         """Return a replica's GPU power now. [W]"""
         return self._fleet.at(self._fleet.find(replica_id)).meter.level_mw / 1000.0
+
+    def energy_j(self) -> float:
+        """Return the GPU energy of all replicas since the start. [J]"""
+        return self._fleet.energy(self._now) / UNITS_PER_J
 
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit.

@@ -30,7 +30,7 @@ TICK = 2.0**-20
 
 PROFILE = GivenProfile(
     linear_iteration(
-        fixed_s=5e-3, token_s=3e-5, sequence_s=1e-4, context_s=2e-6, pair_s=1e-8, most_tokens=64
+        fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64
     )
 )
 #: Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.

@@ -1,0 +1,181 @@
+"""The hours of a fluid service: flows and looked-up latencies added up into `services_hourly`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.serving.ledger import hourly_columns
+from simulator.serving.load_table import METRICS, LoadTable
+from simulator.serving.service_rules import ServiceRules
+
+FloatArray = NDArray[np.float64]
+
+#: Standard deviations from the median to the 99th percentile of a normal distribution.
+_P99_SIGMAS = 2.3263478740408408
+
+
+class _Hour:
+    def __init__(self, tiers: int) -> None:
+        self.served = 0.0
+        self.begin_s = math.inf
+        self.end_s = 0.0
+        self.energy_j = 0.0
+        self.replica_seconds = 0.0
+        self.latency_s = {metric: np.zeros(tiers + 1) for metric in METRICS}
+        """Metric -> by tier, then of all: summed over requests. [s]"""
+
+
+class FluidHours:
+    """Collects stretches of constant flow.
+
+    Parameters
+    ----------
+    rules
+        The service.
+    prompt_tokens, output_tokens
+        Mean lengths. [tokens]
+    tier_shares
+        (tiers,) shares of the requests.
+    """
+
+    def __init__(
+        self, rules: ServiceRules, prompt_tokens: float, output_tokens: float, tier_shares: FloatArray
+    ) -> None:
+        self._rules = rules
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self._shares = (*tier_shares.tolist(), 1.0)
+        self._hours: dict[int, _Hour] = {}
+        tiers = len(rules.tiers)
+        self._served = 0.0
+        self._latency_s = {metric: np.zeros(tiers + 1) for metric in METRICS}
+        self._within_slo = np.zeros(tiers)
+
+    def add(
+        self,
+        begin_s: float,
+        end_s: float,
+        *,
+        served: float,
+        load: float,
+        wait_s: float,
+        tables: Sequence[LoadTable],
+        energy_j: float,
+        replicas: int,
+    ) -> None:
+        """Count a stretch of constant flow inside one hour.
+
+        Parameters
+        ----------
+        served
+            Requests. [count]
+        load
+            What was served over capacity, alike on all replicas.
+        wait_s
+            Mean time in the backlog. [s]
+        tables
+            One for each open replica.
+        energy_j
+            IT energy of all replicas. [J]
+        """
+        origin_s = self._rules.origin_s
+        hour = self._hours.setdefault(math.floor((begin_s - origin_s) / 3600.0), _Hour(len(self._shares) - 1))
+        hour.served += served
+        hour.begin_s = min(hour.begin_s, begin_s)
+        hour.end_s = max(hour.end_s, end_s)
+        hour.energy_j += energy_j
+        hour.replica_seconds += replicas * (end_s - begin_s)
+        capacity_per_s = sum(table.capacity_per_s for table in tables)
+        if not served or not capacity_per_s:
+            return
+        self._served += served
+        found: dict[str, FloatArray] = {}
+        for metric in METRICS:
+            mean = sum(
+                table.capacity_per_s / capacity_per_s * table.latency_at(load * table.capacity_per_s, metric)
+                for table in tables
+            )
+            found[metric] = np.nan_to_num(mean + (0.0 if metric.startswith("tpot") else wait_s))
+            hour.latency_s[metric] += served * found[metric]
+            self._latency_s[metric] += served * found[metric]
+        for code, slo_s in enumerate(self._rules.ttft_slo_s):
+            median_s, p99_s = found["ttft_p50_s"][code], found["ttft_p99_s"][code]
+            self._within_slo[code] += served * self._shares[code] * _share_below(slo_s, median_s, p99_s)
+
+    def take(self, now_s: float, *, unfinished: bool) -> dict[str, Any]:
+        """Return the columns of `services_hourly` for the hours that ended by now."""
+        rows: list[tuple[Any, ...]] = []
+        for index in sorted(self._hours):
+            start_s = index * 3600.0 + self._rules.origin_s
+            if start_s + 3600.0 > now_s and not unfinished:
+                break
+            rows.extend(self._rows(start_s, self._hours.pop(index)))
+        return hourly_columns(self._rules.name, rows)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the mean over all requests of their hour's percentiles, whole and by tier."""
+        names = (*self._rules.tiers, "all")
+        by_name: dict[str, dict[str, Any]] = {}
+        for code, name in enumerate(names):
+            found: dict[str, Any] = {
+                metric: float(total[code]) / self._served if self._served else math.nan
+                for metric, total in self._latency_s.items()
+            }
+            found["requests"] = self._rules.weight * self._served * self._shares[code]
+            judged = self._served * self._shares[code]
+            within = float(np.sum(self._within_slo) if name == "all" else self._within_slo[code])
+            found["slo_attainment_fraction"] = within / judged if judged else math.nan
+            by_name[name] = found
+        whole = by_name.pop("all")
+        whole["tiers"] = by_name
+        return whole
+
+    def _rows(self, start_s: float, hour: _Hour) -> list[tuple[Any, ...]]:
+        weight, span_s = self._rules.weight, hour.end_s - hour.begin_s
+        tokens = weight * hour.served * self.output_tokens
+        rows: list[tuple[Any, ...]] = []
+        names = (*self._rules.tiers, "all")
+        for code in (len(names) - 1, *range(len(names) - 1)):
+            whole = names[code] == "all"
+            served = weight * hour.served * self._shares[code]
+            if not whole and not served:
+                continue
+            latencies = [
+                float(hour.latency_s[metric][code]) / hour.served if hour.served else math.nan
+                for metric in METRICS[:4]
+            ]
+            rows.append(
+                (
+                    names[code],
+                    start_s,
+                    served,
+                    served * self.prompt_tokens,
+                    served * self.output_tokens,
+                    hour.replica_seconds / span_s if whole else math.nan,
+                    *latencies,
+                    hour.energy_j / span_s if whole else math.nan,
+                    hour.energy_j / tokens if whole and tokens else math.nan,
+                )
+            )
+        return rows
+
+
+def _share_below(bound_s: float, median_s: float, p99_s: float) -> float:
+    """Return the share of a lognormal with this median and 99th percentile that is below a bound.
+
+    Examples
+    --------
+    >>> round(_share_below(2.0, 1.0, 2.0), 6)
+    0.99
+    """
+    if not math.isfinite(bound_s):
+        return 1.0
+    if not p99_s > median_s > 0.0:
+        return 1.0 if bound_s >= median_s else 0.0
+    sigma = math.log(p99_s / median_s) / _P99_SIGMAS
+    return 0.5 * (1.0 + math.erf(math.log(bound_s / median_s) / (sigma * math.sqrt(2.0))))
