@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -16,6 +17,8 @@ from analysis.figures.carbon import by_workload
 from analysis.figures.power import peak_mean
 from analysis.palette import COMPONENTS, REASONS, STATES
 from simulator.foundation import StepSeries
+from simulator.results import Run
+from simulator.results.parquet import ParquetSink
 from simulator.telemetry import WAIT_REASONS
 
 
@@ -200,6 +203,37 @@ def test_a_figure_that_a_run_cannot_have_says_why(make_run):
     assert "no services" in reasons.pop("latency")
     assert "nothing queues" in reasons.pop("queue")
     assert reasons == {}
+
+
+def test_a_service_without_single_requests_is_drawn_from_its_hours(campus_run, tmp_path):
+    """A fluid service leaves no row a request; its hours still tell the shape of the day."""
+    folder = tmp_path / "fluid"
+    shutil.copytree(campus_run.path, folder)
+    (folder / "requests.parquet").unlink()
+    (tmp_path / "empty").mkdir()
+    sink = ParquetSink(tmp_path / "empty")
+    sink.close()
+    shutil.copy(tmp_path / "empty" / "requests.parquet", folder)
+    with house_style():
+        drawing = FIGURES["latency"](Run(folder))
+    assert isinstance(drawing, Drawing)
+    assert drawing.source == "services_hourly.parquet"
+    assert "not kept one by one" in drawing.caption
+    columns = behind(drawing)
+    assert set(columns["tier"]) == {"premium", "standard"}
+    hourly = campus_run.table("services_hourly").to_pylist()
+    mine = [
+        (row["ttft_p50_s"], row["requests"])
+        for row in hourly
+        if row["tier"] == "standard" and campus_run.calendar.local(row["hour_start_s"]).hour == 14
+    ]
+    (place,) = [
+        place
+        for place, (tier, hour) in enumerate(zip(columns["tier"], columns["local_hour"], strict=True))
+        if (tier, hour) == ("standard", "14")
+    ]
+    assert float(columns["requests"][place]) == sum(requests for _, requests in mine)
+    assert min(mine)[0] <= float(columns["ttft_p50_s"][place]) <= max(mine)[0]
 
 
 def test_inline_figures_share_no_names(drawings):
