@@ -372,7 +372,8 @@ class Board:
         remaining = self.remaining[job]
         checkpoints = behaviour.checkpoints
         if checkpoints is not None:
-            steps = max(1, round(checkpoints.every_s / step_s))
+            # Counted in steps, as training frameworks do: a lower clock stretches the cycle.
+            steps = max(1, round(checkpoints.every_s / profile.at(1.0, 1.0)[0]))
             cycle_work = steps * profile.unit_per_step
             self._cycles[job] = (cycle_work, checkpoints.stall_s)
             # After a resize the old position may lie beyond the new cycle: checkpoint at once.

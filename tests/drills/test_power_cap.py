@@ -260,8 +260,8 @@ def test_modelled_training_saves_itself_by_steps_whatever_the_clock(drill):
     """Watts and step time are the model's own at both clocks; time, work, stalls and the last
     durable checkpoint are counted by hand.
 
-    A checkpoint every n = round(300 s / step) steps, then 30 s of stall. The cap comes at 1040 s;
-    the fault at 2000 s undoes what was done since the last checkpoint.
+    A checkpoint every n = round(300 s / step at full clock) steps, then 30 s of stall. The cap
+    comes at 1040 s; the fault at 2000 s undoes what was done since the last checkpoint.
     """
     run = drill(
         scenario("", nodes=1)
@@ -292,13 +292,12 @@ script:
     assert rest_s < n * full_s
     since = rest_s / full_s
     done = cycles * n + since
-    # Then slower: the checkpoint comes when the cycle, now of m steps, is full.
-    m = round(300.0 / slow_s)
-    left_s = (m - since) * slow_s + 30.0
+    # Then slower: the checkpoint comes when n steps are full.
+    left_s = (n - since) * slow_s + 30.0
     assert 0.0 < left_s < 960.0
-    more, rest_s = divmod(960.0 - left_s, m * slow_s + 30.0)
-    assert rest_s < m * slow_s
-    done += (m - since) + more * m + rest_s / slow_s
+    more, rest_s = divmod(960.0 - left_s, n * slow_s + 30.0)
+    assert rest_s < n * slow_s
+    done += (n - since) + more * n + rest_s / slow_s
     lost = rest_s / slow_s
 
     job = run.job("train")
@@ -309,13 +308,13 @@ script:
     assert sum((end - start) * rate for _, start, end, _, rate, _ in rows[:2]) == near(done * tokens)
     # Power is the mean over the cycle: steps at their watts, the stall at loaded idle, 115 W.
     full_cycle_w = (full_w * n * full_s + 115.0 * 30.0) / (n * full_s + 30.0)
-    slow_cycle_w = (slow_w * m * slow_s + 115.0 * 30.0) / (m * slow_s + 30.0)
+    slow_cycle_w = (slow_w * n * slow_s + 115.0 * 30.0) / (n * slow_s + 30.0)
     assert rows[0][5] == near(8 * (full_cycle_w + 200.0))
     assert rows[1][5] == near(8 * (slow_cycle_w + 200.0))
     assert job["lost_gpu_seconds"] == near(lost * slow_s * 8)
-    # Back at 2100 s, still capped: what is left, with a stall after every m steps but the last.
+    # Back at 2100 s, still capped: what is left, with a stall after every n steps but the last.
     left = 400.0 - (done - lost)
-    stalls = -(-left // m) - 1
+    stalls = -(-left // n) - 1
     assert job["finished_s"] == pytest.approx(2100.0 + left * slow_s + stalls * 30.0, abs=2 * TICK_S)
     run.books()
 
