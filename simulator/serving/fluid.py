@@ -464,10 +464,12 @@ class FluidCrowd:
 
     def stability(self) -> Stability:
         """Return whether the replicas now present keep up with the demand so far."""
-        came, backlog = self._hour_came, self._hour_backlog
-        if not came:
-            came, backlog = [self._flow_to(self._now_s)[0] + self._came], [self._flow_to(self._now_s)[3]]
-        return verdict(np.array(backlog), np.array(came), HOUR_S, self._pool.capacity_per_s)
+        came, backlog, bin_s = self._hour_came, self._hour_backlog, HOUR_S
+        if not came and self._now_s:
+            # No hour has ended yet: what there is of it stands for all.
+            arrived, _, _, waiting = self._flow_to(self._now_s)
+            came, backlog, bin_s = [self._came + arrived], [waiting], self._now_s
+        return verdict(np.array(backlog), np.array(came), bin_s, self._pool.capacity_per_s)
 
     def declared_flow_bytes_per_s(self) -> float:
         """Return 0: a fluid service does not part prefill from decode. [B/s]"""
