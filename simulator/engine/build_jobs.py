@@ -277,7 +277,8 @@ class JobBuilder:
         site = self.sites[pool.facts.site]
         first = site.first_node.get(placement.pool, 0)
         on_node = {first + n: per_node for n in bits(placement.whole)}
-        on_node |= {first + n: gpus for n, gpus in placement.parts}
+        for n, gpus in placement.parts:
+            on_node[first + n] = on_node.get(first + n, 0) + gpus
         spare = placement.gpus - ranks
         for n in sorted(on_node, reverse=True):
             if spare <= 0:

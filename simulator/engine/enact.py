@@ -127,8 +127,8 @@ class Enactor:
                 return engine.power.store(storage, power_w)
             case Ceiling():
                 return self._ceiling(decision)
-            case Reserve():
-                return "no policy of this house reserves by decision: plans keep their own"
+            case Reserve(job, start_s, gpus):
+                return engine.queue_of[job].reserve(job, start_s, gpus)
             case Wake(at_s):
                 engine.wake(at_s)
             case _:
@@ -353,6 +353,8 @@ def _target(decision: Decision, engine: Engine) -> tuple[str, float]:
             return name, float(gpus)
         case Hold(_, until_s, _):
             return name, until_s
+        case Reserve(_, start_s, _):
+            return name, start_s
         case Wake(at_s):
             return "", at_s
     return name, math.nan

@@ -152,6 +152,9 @@ class Queue:
         self._keys: list[tuple[tuple[float, ...], int]] = []
         self._claims: dict[int, Placement] = {}
         self.ceiling_gpus: int | None = None
+        #: Promises by decision: job -> (from when [s], GPUs).
+        self._reserved: dict[int, tuple[float, int]] = {}
+        self._promise_ended = False
         #: Held jobs: (retry at, job).
         self._held: list[tuple[float, int]] = []
         #: Jobs that a gate refused without naming a time: asked again at the next pass.
@@ -191,6 +194,21 @@ class Queue:
             self._enter(job)
             self.dirty = True
 
+    def reserve(self, job: int, start_s: float, gpus: int) -> str:
+        """Promise GPUs to a waiting job from `start_s`, by count; return why not.
+
+        Until the job starts, nobody else gets GPUs that would then be short, going by requested
+        run times. The job itself may start earlier.
+        """
+        if job not in self._since_s:
+            return "the job is not waiting in this queue"
+        if gpus > self.view.total_gpus:
+            return f"{gpus} GPUs are more than the queue's {self.view.total_gpus}"
+        self._reserved[job] = (start_s, gpus)
+        self.call_at(max(start_s, self.board.clock.environment.now))
+        self.dirty = True
+        return ""
+
     def remove(self, job: int) -> None:
         """Take a job out for good (moved or killed while it waited)."""
         if job in self._held_reason:
@@ -201,6 +219,7 @@ class Queue:
             if job == self._head:
                 self._head = -1
         self._since_s.pop(job, None)
+        self._end_promise(job)
         self.dirty = True
 
     def gave_back(self, job: int) -> None:
@@ -243,6 +262,8 @@ class Queue:
         self._retry(now_s)
         if self.admits:
             self._gate(now_s)
+        if self._promise_ended:
+            self._promise_ended, view.freed = False, True
         waiting = view.waiting
         if not waiting:
             view.arrived = []
@@ -309,7 +330,7 @@ class Queue:
         gpus = board.gpus[job]
         placement = None
         bounded = False
-        if gpus <= view.free_gpus:
+        if gpus <= view.free_gpus and not (self._reserved and self._breaks_promise(job, gpus)):
             wanted = board.gpu_type[job]
             for pool in self.pools:
                 if wanted and pool.gpu_type != wanted:
@@ -336,6 +357,23 @@ class Queue:
         board.held_gpus[job] = gpus
         return placement
 
+    def _end_promise(self, job: int) -> None:
+        if self._reserved.pop(job, None) is not None:
+            # Whoever it kept out may be tested again, as if GPUs had come free.
+            self._promise_ended = self.dirty = True
+
+    def _breaks_promise(self, job: int, gpus: int) -> bool:
+        """Return whether GPUs that are promised to others would be short if this job started."""
+        board, view = self.board, self.view
+        end_s = view.now_s + board.requested_run_s[job]
+        for other, (start_s, promised) in self._reserved.items():
+            if other == job or end_s <= start_s:
+                continue
+            back = sum(board.held_gpus[one] for ends_s, one in view.ends if ends_s <= start_s)
+            if view.free_gpus + back - gpus < promised:
+                return True
+        return False
+
     def _unclaim(self, job: int, placement: Placement) -> None:
         self.pools_by_code(placement.pool).free.give_back(placement)
         self.board.held_gpus[job] = 0
@@ -353,7 +391,8 @@ class Queue:
         if wanted and all(pool.gpu_type != wanted for pool in self.pools):
             return NO_SUCH_GPU
         if gpus <= self.view.free_gpus:
-            return FRAGMENTATION
+            promised = self._reserved and self._breaks_promise(job, gpus)
+            return RESERVED if promised else FRAGMENTATION
         if self.ceiling_gpus is not None and gpus <= sum(pool.free.free_gpus for pool in self.pools):
             return POWER_CAP
         return CAPACITY
@@ -376,6 +415,7 @@ class Queue:
             if not self._by_index:
                 self._keys = [key for key in self._keys if key[1] not in gone]
         for job, _ in starts:
+            self._end_promise(job)
             since_s = self._since_s.pop(job)
             if job == self._head:
                 self._head = -1
