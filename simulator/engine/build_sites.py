@@ -50,14 +50,7 @@ def site_plans(scenario: Scenario, streams: Streams, horizon_s: float) -> list[S
                 signals={},
                 fabric=fabric,
                 first_node=first_node,
-                battery=Battery(
-                    energy_j=site.battery.energy_j,
-                    power_w=site.battery.power_w,
-                    round_trip_efficiency_fraction=site.battery.round_trip_efficiency_fraction,
-                    initial_fraction=site.battery.initial_fraction,
-                )
-                if site.battery
-                else None,
+                battery=battery_of(site),
                 power_policy=site.power_policy.build() if site.power_policy else None,
             )
         )
@@ -125,6 +118,18 @@ def physics_of(scenario: Scenario, site: Site) -> SitePhysics:
     plant: Plant = site.cooling.build()
     heat_w = rated_w + network_w + float(chain.loss_w(np.asarray(rated_w), network_w))
     return SitePhysics(plant=plant.sized_for(heat_w), chain=chain, network_w=network_w)
+
+
+def battery_of(site: Site) -> Battery | None:
+    """Return a site's storage, if it has any."""
+    if site.battery is None:
+        return None
+    return Battery(
+        energy_j=site.battery.energy_j,
+        power_w=site.battery.power_w,
+        round_trip_efficiency_fraction=site.battery.round_trip_efficiency_fraction,
+        initial_fraction=site.battery.initial_fraction,
+    )
 
 
 def rated_nodes_w(scenario: Scenario, site: Site) -> float:

@@ -13,7 +13,7 @@ from simulator.cluster.allocation import Placement
 from simulator.decisions import CallView, LoadView, PowerView, Remember, Wake
 from simulator.engine.site_draw import SiteDraw
 from simulator.facility.storage import BatteryState
-from simulator.foundation.time_grid import Priority, snap_up
+from simulator.foundation.time_grid import TICK_S, Priority, snap_up
 from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class SitePower:
             return
         now_s = self.engine.clock.environment.now
         what = "full" if self.battery.power_w > 0.0 else "empty"
+        self._trim(now_s)
         self.battery = self.battery.at_bound(now_s)
         self._note_dispatch()
         self.engine.recorder.events.add(
@@ -244,6 +245,19 @@ class SitePower:
         )
         if self.policy is not None:
             self._ask.arm_by(now_s)
+
+    def _trim(self, now_s: float) -> None:
+        """Let the last tick's power be what the bound, reached within it, left of it."""
+        assert self.battery is not None
+        bound_s = self.battery.bound_s()
+        if bound_s is None or bound_s >= now_s:
+            return
+        times, powers = self.dispatch
+        tick_s = max(times[-1], now_s - TICK_S)
+        if tick_s > times[-1]:
+            times.append(tick_s)
+            powers.append(0.0)
+        powers[-1] = self.battery.power_w * max(bound_s - tick_s, 0.0) / (now_s - tick_s)
 
     def _note_dispatch(self) -> None:
         assert self.battery is not None

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from simulator.accounting.books import BookRules, SiteBooks
-from simulator.engine.build_sites import network_power_w, physics_of, rated_nodes_w
+from simulator.engine.build_sites import battery_of, network_power_w, physics_of, rated_nodes_w
 from simulator.engine.environment import climate_of, signals_of, tariff_of, weather_of
 from simulator.foundation.streams import Streams
 from simulator.grid.tariff import Tariff
@@ -81,6 +81,7 @@ def _site(
         else climate_of(scenario, climate, site, horizon_s),
         signals=signals_of(scenario, grid or site.grid, horizon_s),
         tariff=tariff or tariff_of(scenario, site),
+        battery=battery_of(site),
         design_it_w=rated_nodes_w(scenario, site) + network_power_w(scenario, site),
     )
 

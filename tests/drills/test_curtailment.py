@@ -14,6 +14,7 @@ import pytest
 
 from simulator.accounting.ledger import measure
 from simulator.catalog.shelf import Catalog
+from simulator.foundation.step_series import StepSeries
 from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
 
@@ -93,8 +94,10 @@ def curtailed(drill, tmp_path):
 
 
 def meter(run) -> list[tuple[float, float]]:
-    """(time_s, W) of every change at the meter."""
+    """(time_s, W) of every change at the meter that lasts longer than a tick of the time grid."""
     series = run.books().sites[0].meter
+    lasting = np.diff(series.start_s, append=series.end_s) > TICK_S
+    series = StepSeries(series.start_s[lasting], series.value[lasting], series.end_s)
     changed = np.append(True, np.abs(np.diff(series.value)) > 1e-6)
     return list(zip(series.start_s[changed].tolist(), series.value[changed].tolist(), strict=True))
 
@@ -147,10 +150,15 @@ def test_the_battery_first_then_the_clocks_and_all_is_given_back(curtailed):
 
     # Storage: 1.8 ks of discharge, then back what it took over both efficiencies.
     [(times_s, powers_w)] = run.record.storage.values()
-    assert times_s.tolist() == [0.0, CALL_S, END_S, pytest.approx(full_s, abs=2e-6)]
-    assert powers_w.tolist() == [0.0, near(-above_w), 2500.0, 0.0]
-    storage_j = run.books().sites[0].totals["storage_energy_j"]
-    assert storage_j == near(above_w * 1800.0 * (1.0 / 0.81 - 1.0), rel=1e-6)
+    assert times_s.tolist() == [0.0, CALL_S, END_S, *[pytest.approx(full_s, abs=2e-6)] * 2]
+    # Full within a tick of the time grid: what was left fills that tick, and no joule is lost.
+    assert times_s[4] - times_s[3] == TICK_S
+    assert powers_w.tolist()[:3] == [0.0, near(-above_w), 2500.0]
+    assert powers_w[3] == pytest.approx(2500.0 * (full_s - times_s[3]) / TICK_S, abs=1.0)
+    assert powers_w[4] == 0.0
+    books = run.books()
+    assert books.sites[0].totals["storage_energy_j"] == near(above_w * 1800.0 * (1.0 / 0.81 - 1.0))
+    assert "here: storage stays within its bounds" in [entry.name for entry in books.audit]
 
     # Work: 1840 s slower.
     end_s = END_S + DELAY_S + 10_000.0 - CALL_S - 1840.0 / slower(clock)
@@ -245,13 +253,24 @@ def test_recharging_stays_within_the_connection(curtailed):
     needed_j = above_w * 1800.0 / 0.9
     full_s = END_S + DELAY_S + (needed_j - first_w * 0.9 * DELAY_S) / 900.0
     [(times_s, powers_w)] = run.record.storage.values()
-    assert times_s.tolist() == [0.0, CALL_S, END_S, END_S + DELAY_S, pytest.approx(full_s, abs=5e-6)]
-    assert powers_w.tolist() == [0.0, near(-above_w), near(first_w), near(1000.0), 0.0]
+    assert times_s.tolist()[:4] == [0.0, CALL_S, END_S, END_S + DELAY_S]
+    assert times_s[-1] == pytest.approx(full_s, abs=5e-6)
+    assert powers_w.tolist()[:4] == [0.0, near(-above_w), near(first_w), near(1000.0)]
     within(run, 23_000.0 * (1 + 1e-12), 0.0, 14_400.0)
     # Full is full, to the joule.
     [(at_s, *_, charge_j)] = run.events("call", "storage")
     assert at_s == times_s[-1]
     assert charge_j == 3.6e6
+
+
+def test_a_battery_that_begins_half_empty_is_filled_before_anybody_calls(curtailed):
+    """1.8 MJ are missing; half its power, 2.5 kW, brings 2.25 kW of them: 800 s."""
+    site = BATTERY.replace("81 %", "81 %, initial_fraction: 50 %") + f"\n    {RIDE}"
+    run = curtailed(TWO_JOBS + call("20 kW"), site=site)
+    [(times_s, powers_w)] = run.record.storage.values()
+    assert times_s.tolist()[:2] == [0.0, 800.0]
+    assert powers_w.tolist()[:2] == [2500.0, 0.0]
+    run.books()
 
 
 # ---------------------------------------------------------------------- who may start
