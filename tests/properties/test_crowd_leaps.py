@@ -131,8 +131,10 @@ def engine_run(
     for at_s, _, what in stops:
         go(at_s)
         if what is None:
-            crowd.observe()
-            crowd.next_time()
+            seen = crowd.observe()
+            assert 0.0 <= seen.kv_fraction <= 1.0
+            assert seen.counters["in_flight"] == seen.queue_length + seen.running + seen.transferring
+            assert crowd.next_time() > at_s
             continue
         kind, first, second = what
         if kind == "add" and first not in present:

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from simulator.serving.batching import BatchRule
+from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.replica_costs import ReplicaCosts
+from simulator.serving.stability import saturated_rate_per_s, verdict
+
+BIN_S = 300.0
+
+
+def queues(rate_per_s, capacity_per_s, seed=0):
+    """Backlog of a flow with Poisson arrivals against a constant capacity."""
+    rng = np.random.default_rng(seed)
+    arrived = rng.poisson(np.asarray(rate_per_s) * BIN_S).astype(float)
+    queued, backlog = [], 0.0
+    for count in arrived:
+        backlog = max(0.0, backlog + count - capacity_per_s * BIN_S)
+        queued.append(backlog)
+    return np.array(queued), arrived
+
+
+def test_light_load_is_stable_with_headroom_by_the_busiest_hour():
+    rate = np.concatenate([np.full(48, 1.0), np.full(12, 4.0), np.full(48, 1.0)])
+    found = verdict(*queues(rate, 8.0), BIN_S, 8.0)
+    assert found.verdict == "stable"
+    assert found.stationary
+    assert found.headroom_fraction == pytest.approx(0.5, abs=0.05)
+    assert found.mean_headroom_fraction == pytest.approx(1.0 - 144.0 / 108.0 / 8.0, abs=0.02)
+
+
+def test_a_peak_beyond_capacity_that_drains_is_a_backlog():
+    rate = np.concatenate([np.full(48, 1.0), np.full(12, 12.0), np.full(48, 1.0)])
+    found = verdict(*queues(rate, 8.0), BIN_S, 8.0)
+    assert found.verdict == "backlogged"
+    assert found.headroom_fraction < 0.0 < found.mean_headroom_fraction
+    assert not found.stationary
+
+
+@pytest.mark.parametrize("rate", [8.4, 10.0, 30.0])
+def test_a_queue_that_grows_is_overload(rate):
+    found = verdict(*queues(np.full(200, rate), 8.0), BIN_S, 8.0)
+    assert found.verdict == "overloaded"
+    assert found.longest_queue > 0
+
+
+def test_a_queue_that_grows_is_overload_though_capacity_was_thought_higher():
+    assert verdict(*queues(np.full(200, 10.0), 8.0), BIN_S, 12.0).verdict == "overloaded"
+
+
+def test_seven_eighths_of_capacity_is_no_overload_whatever_chance_does():
+    """Two hundred seeds; four sigma leaves one false alarm in 80 such tests."""
+    for seed in range(200):
+        assert verdict(*queues(np.full(96, 7.0), 8.0, seed), BIN_S, 8.0).verdict == "stable"
+
+
+def test_silence_is_stable_and_knows_no_headroom():
+    found = verdict(np.zeros(5), np.zeros(5), BIN_S, 8.0)
+    assert found.verdict == "stable"
+    assert math.isnan(found.headroom_fraction)
+    assert verdict(np.empty(0), np.empty(0), BIN_S, math.nan).verdict == "stable"
+
+
+def costs(**terms):
+    return ReplicaCosts(GivenProfile(linear_iteration(**terms, most_tokens=64)), 1)
+
+
+RULE = BatchRule(max_sequences=10, token_budget=64, watermark_fraction=0.0)
+
+
+def rate_per_s(found, *, role="mixed", prompt=4.0, output=20.0, blocks=10**6, rule=RULE):
+    return saturated_rate_per_s(
+        found, rule, rule.max_sequences, blocks, role=role, prompt_tokens=prompt, output_tokens=output
+    )
+
+
+def test_a_full_batch_of_constant_pace_finishes_a_share_each_iteration():
+    assert rate_per_s(costs(fixed_s=0.1)) == pytest.approx(10 / 20.0 / 0.1)
+
+
+def test_prompts_take_their_part_of_a_mixed_iteration():
+    # 10 decodes and half a prompt of 4 tokens: 12 tokens of 10 ms.
+    assert rate_per_s(costs(fixed_s=0.0, token_s=0.01)) == pytest.approx(0.5 / 0.12)
+    assert rate_per_s(costs(fixed_s=0.0, token_s=0.01), role="decode") == pytest.approx(0.5 / 0.10)
+
+
+def test_kv_blocks_bound_the_batch():
+    # 20 blocks of 16 tokens; a sequence holds 14 tokens in the mean and half an empty block.
+    bounded = rate_per_s(costs(fixed_s=0.1), blocks=4)
+    assert bounded == pytest.approx(64.0 / 22.0 / 20.0 / 0.1)
+
+
+def test_a_prefill_replica_reads_prompts_only():
+    assert rate_per_s(costs(fixed_s=0.1), role="prefill", prompt=32.0) == pytest.approx(2.0 / 0.1)
