@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from simulator.cluster.allocation import Placement
 from simulator.engine.behaviour import Behaviour
 from simulator.engine.build_jobs import JobBuilder
 from simulator.engine.world import ServicePlan
 from simulator.foundation.errors import BuildError
+from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks, kv_bytes_per_token
@@ -20,13 +23,18 @@ from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batching import BatchRule
-from simulator.serving.crowd import AddReplica, Role
+from simulator.serving.crowd import AddReplica, Crowd, Role
+from simulator.serving.fluid import FluidCrowd
 from simulator.serving.service_rules import ServiceRules
+from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.demand import Demand
 from simulator.workload.lengths import Lengths, LognormalLengths
 from simulator.workload.request_log import read_requests
-from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource
+from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource, RequestTable
+
+#: Requests whose lengths and tiers stand for all in mode fluid.
+_SAMPLE: Final = 4096
 
 #: Roles of replicas where prefill and decode are apart.
 _STAGES: Final[tuple[Role, Role]] = ("prefill", "decode")
@@ -66,8 +74,7 @@ class ServiceBuilder:
         )
         kv_precision = service.engine.kv_precision or _kv_precision(service.engine.precision)
         tiers = service.tiers
-        weight = 1.0 / service.thin_fraction
-        source = self._source(service)
+        self._check_mode(service)
         profiles: dict[int, ServingProfile] = {}
 
         def profile(pool: int) -> ServingProfile:
@@ -134,13 +141,12 @@ class ServiceBuilder:
             router=ROUTERS[service.router](),
             kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
             transfer_bytes_per_s=nic * service.tensor_parallel if split and nic else math.inf,
-            weight=weight,
             origin_s=-_since_hour_s(self.scenario),
         )
         scaler_name = service.replicas.autoscale
         return ServicePlan(
             name=service.name,
-            crowd=_crowd(service, rules, source),
+            crowd=self._crowd(service, rules, minimum),
             queues=queues,
             tenant=service.tenant or service.name,
             model=service.model,
@@ -164,7 +170,7 @@ class ServiceBuilder:
             flows=bool(split),
             transfer_bytes_per_s=rules.transfer_bytes_per_s,
             priority=service.priority,
-            weight=weight,
+            mode=service.mode,
         )
 
     def _replica_watts(
@@ -206,21 +212,72 @@ class ServiceBuilder:
             found.append(at_site[0])
         return tuple(found)
 
+    def _check_mode(self, service: Service) -> None:
+        """Refuse what a service in another mode than full cannot show."""
+        where, mode = f"workloads.{service.name}", service.mode
+        if mode == "full":
+            return
+        if service.disaggregated:
+            raise BuildError(f"{where}: a {mode} service does not part prefill from decode; use mode full")
+        if mode == "thinned" and service.replicas.autoscale != "none":
+            raise BuildError(
+                f"{where}: a thinned service keeps its replicas, because cells of unequal size would be "
+                "biased; give a fixed number of replicas, or use mode full or fluid"
+            )
+        if mode == "fluid" and service.demand is not None and service.demand.arrivals != "poisson":
+            raise BuildError(
+                f"{where}.demand: arrivals: {service.demand.arrivals} has no effect in mode fluid, whose "
+                "latencies are those of Poisson arrivals; leave it out or use mode full"
+            )
+
+    def _crowd(self, service: Service, rules: ServiceRules, replicas: int) -> Crowd:
+        """Return the crowd of a service's mode."""
+        if service.mode == "thinned":
+            return ThinnedCrowd(rules, replicas, service.thin_fraction, self._source(service))
+        if service.mode == "fluid":
+            streams = self.jobs.streams
+            rng = streams.stream(f"service/{service.name}/tables")
+            if service.trace is not None:
+                end_s = self.jobs.horizon_s
+                log = LoggedRequests(self._log(service), end_s).table
+                return FluidCrowd(rules, _hourly_rate_per_s(log, rules.origin_s, end_s), log, rng)
+            rate_per_s = self._rate_per_s(service)
+            # Lengths and tiers of requests as they would come; when they come does not matter.
+            drawn = self._drawn(service, StepSeries.constant(1.0, 2.0 * _SAMPLE))
+            return FluidCrowd(rules, rate_per_s, drawn.next_block(_SAMPLE), rng)
+        return TwinCrowd(rules, self._source(service))
+
     def _source(self, service: Service) -> RequestSource:
-        jobs = self.jobs
-        shares = tuple(tier.share_fraction for tier in service.tiers) or (1.0,)
+        """Return where the requests of the whole service come from."""
         if service.trace is not None:
-            names = tuple(tier.name for tier in service.tiers)
-            return LoggedRequests(read_requests(Path(service.trace), names), jobs.horizon_s)
-        demand, lengths = service.demand, self._lengths(service)
+            return LoggedRequests(self._log(service), self.jobs.horizon_s)
+        return self._drawn(service, self._rate_per_s(service))
+
+    def _log(self, service: Service) -> RequestTable:
+        assert service.trace is not None
+        return read_requests(Path(service.trace), tuple(tier.name for tier in service.tiers))
+
+    def _drawn(self, service: Service, rate_per_s: StepSeries) -> DrawnRequests:
+        assert service.demand is not None
+        return DrawnRequests(
+            rate_per_s,
+            self._lengths(service),
+            self.jobs.streams,
+            service.name,
+            tier_shares=tuple(tier.share_fraction for tier in service.tiers) or (1.0,),
+            arrivals=service.demand.arrivals,
+        )
+
+    def _rate_per_s(self, service: Service) -> StepSeries:
+        """Return the requests per second that are asked for."""
+        jobs, demand = self.jobs, service.demand
         assert demand is not None
         shape = jobs.scenario.catalog.shape(demand.shape) if demand.shape != "flat" else None
         if demand.requests_per_s is not None:
             wanted = Demand(demand.requests_per_s, shape, demand.peak_to_mean)
         elif demand.tokens_per_s is not None:
-            wanted = Demand.of_tokens(
-                demand.tokens_per_s, lengths.mean_output_tokens, shape, demand.peak_to_mean
-            )
+            mean_tokens = self._lengths(service).mean_output_tokens
+            wanted = Demand.of_tokens(demand.tokens_per_s, mean_tokens, shape, demand.peak_to_mean)
         elif demand.users is not None:
             assert demand.requests_per_user_per_s is not None
             wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, shape, demand.peak_to_mean)
@@ -228,16 +285,11 @@ class ServiceBuilder:
             assert demand.gpu_seconds_per_s is not None
             wanted = Demand.of_gpu_time(
                 demand.gpu_seconds_per_s,
-                self._gpu_s_per_request(service, lengths),
+                self._gpu_s_per_request(service, self._lengths(service)),
                 shape,
                 demand.peak_to_mean,
             )
-        rate = wanted.rate_per_s(jobs.scenario.calendar, jobs.horizon_s)
-        if service.mode == "thinned":
-            rate = rate.scaled(service.thin_fraction)
-        return DrawnRequests(
-            rate, lengths, jobs.streams, service.name, tier_shares=shares, arrivals=demand.arrivals
-        )
+        return wanted.rate_per_s(jobs.scenario.calendar, jobs.horizon_s)
 
     def _lengths(self, service: Service) -> Lengths:
         choice = service.lengths
@@ -270,9 +322,12 @@ class ServiceBuilder:
         return step_s * lengths.mean_output_tokens / batch * service.tensor_parallel
 
 
-def _crowd(service: Service, rules: ServiceRules, source: RequestSource) -> Any:
-    """Return the crowd of a service's mode."""
-    return TwinCrowd(rules, source)
+def _hourly_rate_per_s(log: RequestTable, origin_s: float, end_s: float) -> StepSeries:
+    """Return the requests per second of a log in each hour: the chance of minutes is in the tables."""
+    hours_s = np.arange(math.floor((end_s - origin_s) / HOUR_S) + 1) * HOUR_S + origin_s
+    edges_s = np.append(np.maximum(hours_s[hours_s < end_s], 0.0), end_s)
+    counts, _ = np.histogram(log.arrived_s, edges_s)
+    return StepSeries(edges_s[:-1], counts / np.diff(edges_s), end_s)
 
 
 def _kv_precision(precision: str) -> str:

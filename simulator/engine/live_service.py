@@ -177,6 +177,8 @@ class LiveService:
         """Stop one replica; with `then` requeue another takes its place. Return why not."""
         if job not in self.wanted:
             return "the replica is going already"
+        if self.plan.mode == "thinned" and (how != "kill" or then != "requeue"):
+            return "a thinned service keeps its replicas: cells of unequal size would be biased"
         if then != "requeue":
             self.asked -= 1
             self.changed_s = self.engine.clock.environment.now

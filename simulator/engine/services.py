@@ -85,6 +85,8 @@ class Services:
         service = self.services.get(name)
         if service is None:
             return f"there is no service {name!r}"
+        if service.plan.mode == "thinned":
+            return "a thinned service keeps its replicas: cells of unequal size would be biased"
         service.set_ceiling(None if gpus is None else gpus // service.plan.gpus_per_replica)
         return ""
 
@@ -93,6 +95,8 @@ class Services:
         service = self.services.get(name)
         if service is None:
             return f"there is no service {name!r}"
+        if service.plan.mode != "full":
+            return f"a {service.plan.mode} service has no shares of sites; use mode full"
         sites = service.sites()
         for site, weight in weights:
             if weight > 0.0 and site not in sites:

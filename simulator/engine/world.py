@@ -116,7 +116,7 @@ class ServicePlan:
     transfer_bytes_per_s: float = math.inf
     """Of one replica's ports, for KV. [B/s]"""
     priority: int = 0
-    weight: float = 1.0
+    mode: str = "full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ class LoggedRequests:
                 f"the request log covers 0 s to {last_s:.15g} s, the run 0 s to {end_s:.15g} s; "
                 f"expected a longer log or a duration of at most {last_s:.15g} s"
             )
-        self._table = table.rows(0, int(np.searchsorted(table.arrived_s, end_s, side="right")))
+        self.table = table.rows(0, int(np.searchsorted(table.arrived_s, end_s, side="right")))
+        """The requests of the run."""
         self._end_s = end_s
         self._done = 0
 
@@ -160,7 +161,7 @@ class LoggedRequests:
 
     def next_block(self, count: int) -> RequestTable:
         """Return the next requests, `count` at most; none when there are no more."""
-        block = self._table.rows(self._done, self._done + count)
+        block = self.table.rows(self._done, self._done + count)
         self._done += len(block)
         return block
 

@@ -98,7 +98,7 @@ class Drill:
         ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def drill():
     """Run a scenario given as text.
 
