@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from simulator.serving.batching import BatchRule
 from simulator.serving.crowd import AddReplica, Stop
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestTable
@@ -22,7 +22,7 @@ from simulator.workload.requests import RequestTable
 #: Picoseconds of an iteration: fixed, each new token, each sequence, each remembered token, each pair.
 FIXED, TOKEN, SEQUENCE, CONTEXT, PAIR = 4_000_000_000, 31_000_000, 7_000_000, 1_300_001, 11_000
 
-PROFILE = GivenProfile(
+PROFILE = GivenReplica(
     linear_iteration(
         fixed_s=FIXED / 1e12,
         token_s=TOKEN / 1e12,

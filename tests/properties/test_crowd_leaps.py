@@ -20,7 +20,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -28,13 +28,13 @@ from simulator.workload.requests import RequestTable
 
 TICK = 2.0**-20
 
-PROFILE = GivenProfile(
+PROFILE = GivenReplica(
     linear_iteration(
         fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64
     )
 )
 #: Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
-ROUND_PROFILE = GivenProfile(linear_iteration(fixed_s=2.0**-6, most_tokens=64))
+ROUND_PROFILE = GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=64))
 
 
 @st.composite

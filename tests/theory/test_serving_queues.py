@@ -13,7 +13,7 @@ import pytest
 
 from simulator.serving.batching import BatchRule
 from simulator.serving.crowd import AddReplica, Stop
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestTable
@@ -28,7 +28,7 @@ def waits_s(*, iteration_s, arrived_s, outputs, servers, leap=True):
     count = len(arrived_s)
     rule = BatchRule(max_sequences=servers, token_budget=64)
     crowd = TwinCrowd(ServiceRules("queue", rule=rule), leap=leap)
-    profile = GivenProfile(linear_iteration(fixed_s=iteration_s, most_tokens=64))
+    profile = GivenReplica(linear_iteration(fixed_s=iteration_s, most_tokens=64))
     crowd.apply(AddReplica(0, "here", "mixed", 1, profile, 10**6), 0.0)
     ones = np.ones(count, dtype=np.int64)
     crowd.feed(RequestTable(arrived_s, ones, outputs, 0 * ones), math.inf)
@@ -106,7 +106,7 @@ def test_requests_in_flight_obey_littles_law():
     ones = np.ones(400, dtype=np.int64)
     rule = BatchRule(max_sequences=4, token_budget=64)
     crowd = TwinCrowd(ServiceRules("queue", rule=rule))
-    profile = GivenProfile(linear_iteration(fixed_s=0.05, sequence_s=0.01, most_tokens=64))
+    profile = GivenReplica(linear_iteration(fixed_s=0.05, sequence_s=0.01, most_tokens=64))
     crowd.apply(AddReplica(0, "here", "mixed", 1, profile, 10**5), 0.0)
     crowd.feed(RequestTable(arrived_s, ones, rng.integers(1, 30, 400), 0 * ones), math.inf)
     step_s, area, horizon_s = 0.02, 0.0, 400.0

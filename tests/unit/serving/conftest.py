@@ -9,12 +9,12 @@ import pytest
 
 from simulator.serving.batching import BatchRule
 from simulator.serving.crowd import AddReplica, Stop
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestTable
 
-TENTH = GivenProfile(
+TENTH = GivenReplica(
     linear_iteration(fixed_s=0.1, most_tokens=8192),
     idle_power_w=100.0,
     prefill_power_w=600.0,

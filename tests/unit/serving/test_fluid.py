@@ -22,7 +22,7 @@ from simulator.serving.crowd import (
     Watch,
 )
 from simulator.serving.fluid import FluidCrowd
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -31,7 +31,7 @@ from simulator.workload.requests import RequestTable
 
 HOUR_S = 3600.0
 
-PROFILE = GivenProfile(
+PROFILE = GivenReplica(
     linear_iteration(fixed_s=0.02, token_s=5e-5, sequence_s=1e-4, context_s=2e-8, most_tokens=2048)
 )
 RULES = ServiceRules(

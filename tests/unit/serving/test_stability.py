@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simulator.serving.batching import BatchRule
-from simulator.serving.given_profile import GivenProfile, linear_iteration
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.stability import saturated_rate_per_s, verdict
 
@@ -66,7 +66,7 @@ def test_silence_is_stable_and_knows_no_headroom():
 
 
 def costs(**terms):
-    return ReplicaCosts(GivenProfile(linear_iteration(**terms, most_tokens=64)), 1)
+    return ReplicaCosts(GivenReplica(linear_iteration(**terms, most_tokens=64)), 1)
 
 
 RULE = BatchRule(max_sequences=10, token_budget=64, watermark_fraction=0.0)

@@ -11,7 +11,7 @@ from simulator.serving.picoseconds import PS_PER_S
 
 
 @dataclass(frozen=True)
-class GivenProfile:
+class GivenReplica:
     """Iteration time and watts that somebody measured or chose.
 
     Parameters
@@ -38,7 +38,7 @@ class GivenProfile:
         """Return watts of one GPU that decodes; context does not matter here. [W]"""
         return self.decode_base_w + self.decode_w_per_sequence * sequences
 
-    def at_clock(self, clock_fraction: float) -> GivenProfile:
+    def at_clock(self, clock_fraction: float) -> GivenReplica:
         """Return the profile with everything slower in proportion to the clock."""
         pace = clock_fraction / self.clock_fraction
         old = self.iteration
