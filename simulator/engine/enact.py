@@ -23,7 +23,7 @@ from simulator.decisions import (
     Store,
     Wake,
 )
-from simulator.decisions.reasons import DECISION_HOLD
+from simulator.decisions.reasons import CODE, DECISION_HOLD, MOVING
 from simulator.foundation.time_grid import Priority, snap_up
 from simulator.telemetry.tables import Phase
 
@@ -304,7 +304,7 @@ class Enactor:
         return f"there is no {ceiling.target!r}"
 
 
-_MOVING = 11
+_MOVING = CODE[MOVING]
 
 
 def _shrunk(placement: Placement, gpus: int, gpus_per_node: int) -> tuple[Placement, Placement]:
