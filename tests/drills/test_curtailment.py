@@ -214,6 +214,18 @@ def test_who_told_whom_and_when_is_in_the_events(curtailed):
     assert (times_s.tolist(), limits_w.tolist()) == ([0.0, CALL_S, END_S], [math.inf, 20_000.0, math.inf])
 
 
+def test_the_policy_looks_after_what_it_decided_has_acted(curtailed):
+    """A cap of somebody else acts five seconds before the call, so the one clock that acts caps is
+    set anew just then. On the hour the policy must still see the lowered clocks: it would lower
+    them again.
+    """
+    _, above_w = shares_of_the_call()
+    other = "  - {kind: set-power, at: 3555 s, target: job b, clock: 100 %}\n"
+    run = curtailed(TWO_JOBS + call("20 kW") + other)
+    assert [row[0] for row in run.events("decision", "SetPower")] == [3595.0, 3600.0, 5440.0]
+    assert run.record.storage[0][1].tolist()[1] == near(-above_w)
+
+
 def test_without_notice_the_meter_obeys_as_soon_as_something_can_act(curtailed):
     """No battery: clocks are commanded on the hour and act at 3640 s; 40 s stay above the limit,
     and nothing after them. 2.2 kW are short: 1.76 kW of IT.
