@@ -1,7 +1,8 @@
 """The readable crowd: every request of a service on every replica, one event at a time.
 
 At one instant: iterations end and requests finish, then transfers arrive, then requests arrive
-and are routed, then every replica at a boundary plans on. Commands act after all that.
+and are routed, then every replica at a boundary plans on. Commands act after all that. What they
+leave at the door is dealt out after the last command of an instant.
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ class TwinCrowd:
         """Requests that no open replica is there for, by tier."""
         self._parked: deque[Request] = deque()
         """Prefilled requests that no decode replica is there for."""
+        self._undealt = False
+        """Whether commands of this instant left requests at the door that somebody may take."""
         self._transfers = KvTransfers(rules.kv_bytes_per_token, rules.transfer_bytes_per_s, _BIN_PS)
         self._limit = Limit()
         self._fired: list[Fired] = []
@@ -114,6 +117,7 @@ class TwinCrowd:
 
     def advance(self, until_s: float) -> Stop:
         """Let time pass to `until_s`, or to the first moment at which the engine must act."""
+        self._deal()
         limit = self._picoseconds(until_s)
         if not self._now <= limit < NEVER:
             raise ValueError(
@@ -156,6 +160,7 @@ class TwinCrowd:
 
     def next_time(self) -> float:
         """Return a time by which the engine must look (a watch, a drain); inf if none is due."""
+        self._deal()
         fleet, lookout = self._fleet, self._lookout
         due = self._due
         for slot in fleet.draining:
@@ -345,7 +350,7 @@ class TwinCrowd:
                     self._set_clock(replica_id, command.clock_fraction)
             case SetWeights():
                 self._dispatch.shares = SiteShares(command.weights) if command.weights else None
-                self._empty_lobby()
+                self._undealt = True
             case SetTransferBandwidth():
                 self._transfers.set_bandwidth(command.bytes_per_s)
             case SetWatch():
@@ -358,19 +363,28 @@ class TwinCrowd:
 
     def _add(self, command: AddReplica) -> None:
         self._fleet.add(command, self._most_sequences(), self._now)
-        if command.role == "decode":
-            parked, self._parked = self._parked, deque()
-            for request in parked:
-                self._hand_over(request)
-        else:
-            self._empty_lobby()
+        self._undealt = True
 
-    def _empty_lobby(self) -> None:
+    def _deal(self) -> None:
+        """Deal out what waits at the door, once all commands of this instant have acted.
+
+        Replicas that come together share what waits, and a request that a lost node leaves does
+        not go through the node's other replicas before they are lost too.
+        """
+        if not self._undealt:
+            return
+        self._undealt = False
+        self._early = 0
+        parked, self._parked = self._parked, deque()
+        for request in parked:
+            self._hand_over(request)
         waiting = [request for queue in self._lobby for request in queue]
         for queue in self._lobby:
             queue.clear()
         for request in waiting:
             self._route(request)
+        self._plan()
+        self._early = 1
 
     def _remove(self, command: RemoveReplica) -> None:
         fleet = self._fleet
@@ -395,7 +409,8 @@ class TwinCrowd:
             if request.attempts > self.rules.retries:
                 self._ledger.end(request, FAILED, self._now, replica.replica_id, replica.site)
             else:
-                self._route(request)
+                self._lobby[request.tier].append(request)
+                self._undealt = True
 
     def _forget(self, slot: int) -> None:
         self._fleet.forget(slot, self._now)
@@ -447,6 +462,7 @@ class TwinCrowd:
 
     def observe(self) -> Observation:
         """Return what there is to see now; changes nothing."""
+        self._deal()
         fleet = self._fleet
         return Observation(
             now_s=self.now_s,
@@ -464,6 +480,7 @@ class TwinCrowd:
 
     def power_w(self, replica_id: int) -> float:
         """Return a replica's GPU power now. [W]"""
+        self._deal()
         return self._fleet.at(self._fleet.find(replica_id)).meter.level_mw / 1000.0
 
     def energy_j(self) -> float:

@@ -230,6 +230,44 @@ def test_a_replica_that_is_stopped_is_replaced_if_it_shall_be(drill):
     assert balanced(run)["retried"] == 1
 
 
+def test_a_node_takes_all_its_replicas_at_once(drill):
+    """Eight replicas of one GPU on each node, and 40 requests a second of some 4 s each: about 80
+    are on node 1 when it fails at 300 s. They begin again on node 0, once each: none goes through
+    the seven neighbours that fail at the same instant and gives up after four attempts.
+    """
+    run = drill(
+        SCENARIO,
+        "workloads.chat.tensor_parallel=1",
+        "workloads.chat.replicas=16",
+        "workloads.chat.demand.requests=40 per s",
+        "workloads.chat.lengths={prompt_mean: 500, output_mean: 500}",
+        "duration=400 s",
+        acts=(fails(300.0, 1, 50.0),),
+    )
+    rows = run.sink.columns("requests")
+    again = np.asarray(rows["preemptions"])
+    assert set(again.tolist()) == {0, 1}
+    lost = int(again.sum())
+    assert lost > 60
+    counters = balanced(run)
+    assert (counters["retried"], counters["failed"]) == (lost, 0)
+    replica = np.asarray(rows["replica"])[again == 1]
+    assert set(replica.tolist()) == set(range(8))
+    # They are dealt out in turn, so nobody gets more than one above the others.
+    counts = np.bincount(replica, minlength=8)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_what_waited_is_dealt_out_to_all_that_come(drill):
+    """100 s of requests wait when both replicas become warm at once: five each."""
+    run = drill(SCENARIO, "duration=200 s")
+    rows = run.sink.columns("requests")
+    early = np.asarray(rows["arrived_s"]) < 100.0
+    assert np.bincount(np.asarray(rows["replica"])[early]).tolist() == [5, 5]
+    assert set(np.asarray(rows["prefill_started_s"])[early].tolist()) == {100.0}
+    balanced(run)
+
+
 def test_two_services_leave_each_other_alone(drill):
     """A second service beside the first, with failures and scaling of its own: the first one's
     requests, replicas and watts are what they are without it.

@@ -264,9 +264,8 @@ script:
 def test_requests_go_to_sites_by_weight(drill):
     """One request a second, at half seconds, and a replica at each site, warm at 100 s. Until
     600 s the least loaded takes the next: they answer in less than a second, so both are empty
-    and the first of equals is east's. The 100 that came before the first replica was warm went
-    to it, east's too. From 600 s to 2400 s three of four go east: 1350 and 450. From 2400 s all
-    1200 go west.
+    and the first of equals is east's. The 100 that waited when both became warm are dealt out
+    one by one. From 600 s to 2400 s three of four go east: 1350 and 450. From 2400 s all go west.
     """
     run = drill(SERVICE)
     assert [run.job(f"chat/{n}")["queue"] for n in range(2)] == ["east", "west"]
@@ -277,7 +276,8 @@ def test_requests_go_to_sites_by_weight(drill):
         inside = (arrived_s > start_s) & (arrived_s < end_s)
         return int(np.sum(site[inside] == "east")), int(np.sum(site[inside] == "west"))
 
-    assert count(0.0, 600.0) == (600, 0)
+    assert count(0.0, 100.0) == (50, 50)
+    assert count(101.0, 600.0) == (499, 0)
     assert count(600.0, 2400.0) == (1350, 450)
     assert count(2400.0, 3590.0) == (0, 1190)
     assert np.asarray(rows["e2e_s"])[arrived_s > 101.0].max() < 1.0
