@@ -265,7 +265,7 @@ _EVENTS = Table(
         Column("kind", "str", "", "failure, repair, decision, call, thermal, fabric, script"),
         Column("what", "str", "", "cause, or the decision's name"),
         Column("target", "str", "", "job, node, service or site"),
-        Column("outcome", "str", "", "applied, refused, began, ended"),
+        Column("outcome", "str", "", "applied, refused, exceeded; announced, began, ended; full, empty"),
         Column("delay_s", "float64", "s", "actuation delay between decision and effect"),
         Column("reason", "str", "", "why it was refused, or details"),
         Column("value", "float64", "", "the number that goes with it; null if none"),

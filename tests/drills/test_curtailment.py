@@ -505,3 +505,73 @@ def test_a_call_that_outlasts_the_run_has_no_end_in_it(curtailed):
         (13_500.0, "began"),
     ]
     run.books()
+
+
+# ---------------------------------------------------------------------- another policy
+
+HALVED = '''
+from dataclasses import dataclass
+
+from simulator.decisions import Ceiling, Remember, Reserve, SetPower, Wake
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Caps the service by watts and one queue by GPUs at 1000 s, lifts both at 2000 s."""
+
+    def decide(self, view):
+        if view.now_s < 1000.0:
+            return [Wake(1000.0)]
+        if view.memory is None:
+            return [
+                SetPower("service:chat", watts=200.0),
+                SetPower("job:nobody", clock_fraction=0.5),
+                Ceiling("queue:default", gpus=16),
+                Ceiling("queue:nothing", gpus=16),
+                Reserve(0, 0.0, 8),
+                Remember("capped"),
+                Wake(2000.0),
+            ]
+        if view.now_s < 2000.0:
+            return []
+        return [SetPower("service:chat", clock_fraction=1.0), Ceiling("queue:default")]
+'''
+
+
+def test_a_policy_of_ones_own_caps_lifts_and_is_told_what_cannot_be(curtailed, tmp_path):
+    """The service's 400 W a GPU may be 200 W from 1040 s to 2040 s. The queue holds 16 GPUs - the
+    service's eight and a's - so b, submitted at 1500 s, waits for the ceiling to go, at 2000 s.
+    """
+    (tmp_path / "halved.py").write_text(HALVED)
+    site = f"power_policy: {{policy: '{tmp_path}/halved.py:Halved'}}\n    interconnection: {{limit: 1 MW}}"
+    jobs = """
+  - kind: list
+    name: jobs
+    jobs:
+      - {id: a, gpus: 8, run: 10_000 s}
+      - {id: b, submit: 1500 s, gpus: 8, run: 1000 s}
+"""
+    run = curtailed(jobs, site=site, pue="1.0")
+    steps = dict(meter(run))
+    # In the books a crowd's power is the mean of bins of five minutes.
+    assert steps[1200.0] == pytest.approx(8 * (200.0 + 200.0) + 5600.0 + 16 * 200.0, abs=1e-3)
+    assert run.waits("b") == [("power-cap", "power-cap", 1500.0, 2000.0)]
+    rows = run.sink.columns("events")
+    found = [
+        (at_s, what, target, outcome)
+        for at_s, kind, what, target, outcome in zip(
+            rows["time_s"].tolist(), rows["kind"], rows["what"], rows["target"], rows["outcome"], strict=True
+        )
+        if kind == "decision"
+    ]
+    assert found == [
+        (1000.0, "Ceiling", "queue:default", "applied"),
+        (1000.0, "Ceiling", "queue:nothing", "refused"),
+        (1000.0, "Reserve", "a", "refused"),
+        (1040.0, "SetPower", "service:chat", "applied"),
+        (1040.0, "SetPower", "job:nobody", "refused"),
+        (2000.0, "Ceiling", "queue:default", "applied"),
+        (2040.0, "SetPower", "service:chat", "applied"),
+    ]
+    assert "there is no 'job:nobody'" in rows["reason"]
+    assert "there is no 'queue:nothing'" in rows["reason"]
