@@ -33,6 +33,8 @@ class Behaviour:
     profile_for: Callable[[int, Placement, int], Any]
     start_s: float = 0.0
     """Launch and warm-up with GPUs held. [s]"""
+    warm_at_s: float = -1.0
+    """A first start at this moment needs no `start_s`: the job was up before the run. [s]"""
     restart_s: float = 0.0
     """Loading a checkpoint and warming up after a stop or a failure. [s]"""
     checkpoints: Checkpoints | None = None

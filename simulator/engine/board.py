@@ -173,6 +173,8 @@ class Board:
             self.started_s[job] = now_s
         self.state[job] = "running"
         pause_s = behaviour.start_s if first else behaviour.restart_s
+        if first and now_s == behaviour.warm_at_s:
+            pause_s = 0.0
         if pause_s > 0.0:
             self._stand(job, Phase.STARTING, now_s + pause_s)
         else:

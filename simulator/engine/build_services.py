@@ -161,6 +161,7 @@ class ServiceBuilder:
                     kind="replica",
                     profile_for=self._replica_watts(profile),
                     start_s=service.cold_start_s,
+                    warm_at_s=0.0 if service.warm_start else -1.0,
                     restart_s=service.cold_start_s,
                 )
             ),

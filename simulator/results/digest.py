@@ -191,7 +191,8 @@ def _idle_tail(run: Run, jobs: Jobs, free_h: float) -> dict[str, Any] | None:
     large = jobs.is_queued_kind & (gpus >= _TAIL_SHARE * float(run.summary["gpus"])) & ~np.isnan(end_s)
     if not large.any():
         return None
-    last = int(np.flatnonzero(large)[np.argmax(end_s[large])])
+    # Of many large jobs, the one that left most GPU time behind it.
+    last = int(np.flatnonzero(large)[np.argmax(gpus[large] * (run.horizon_s - end_s[large]))])
     freed_h = gpus[last] * (run.horizon_s - end_s[last]) / HOUR_S
     hours = min(freed_h, _state_hours(run, float(end_s[last])).get("free", 0.0))
     if free_h <= 0 or hours < 0.2 * free_h:

@@ -21,6 +21,7 @@ from simulator.scenario.fields import (
     Rate,
     Share,
     Span,
+    Truth,
     Whole,
     Words,
     mistake,
@@ -185,6 +186,9 @@ class Service(Branch):
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
     cold_start_s: Span = Field(default=120.0, description="From GPUs given to the first request taken.")
+    warm_start: Truth = Field(
+        default=False, description="Replicas of the run's first moment serve at once: they were up before."
+    )
     disaggregated: Disaggregated | None = Field(default=None, description="Prefill apart from decode.")
     queue: Name | None = Field(default=None, description="Queue that its replicas are submitted to.")
     tenant: Name | None = Field(default=None, description="Who pays; the service's name if not given.")
