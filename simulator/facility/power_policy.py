@@ -11,8 +11,10 @@ from simulator.decisions import Decision, PowerView
 class PowerPolicy(Protocol):
     """A frozen dataclass, one file and one row in `POWER_POLICIES`.
 
-    The engine asks when a call is announced, begins or ends, when storage is full or empty,
-    when power rises above the limit, and at every time the policy asked for by `Wake`.
+    The engine asks at the run's start; when a call is announced, begins or ends; in a call, and
+    while storage charges below a limit, whenever a job or the air changes; when storage is full
+    or empty; and at every time the policy asked for by `Wake`. What was decided for an instant
+    has acted before the policy is asked in it.
     """
 
     def decide(self, view: PowerView) -> Sequence[Decision]:

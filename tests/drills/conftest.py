@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,20 @@ class Drill:
             )
             if kind in ("", row[1]) and what in ("", row[2])
         ]
+
+
+@pytest.fixture
+def epw(tmp_path):
+    """Write a weather year of one's own: the dry bulb of every hour, dew points far below it."""
+
+    def write(dry_c: Callable[[int], float]) -> Path:
+        head = ["LOCATION,Here,-,-,-,0,51.0,0.0,0.0,10.0"] + ["-"] * 7
+        hours = [f"2001,1,1,{1 + k % 24},60,-,{dry_c(k)},{dry_c(k) - 15.0},40,101325" for k in range(8760)]
+        path = tmp_path / "x.epw"
+        path.write_text("\n".join(head + hours) + "\n")
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -274,21 +274,13 @@ def test_heat_above_a_whole_plant_throttles_too(drill):
     small.books()
 
 
-def epw(path, dry_c):
-    """Write a year of hours at one place on Greenwich; dew points far below the dry bulb."""
-    head = ["LOCATION,Here,-,-,-,0,51.0,0.0,0.0,10.0"] + ["-"] * 7
-    hours = [f"2001,1,1,{1 + k % 24},60,-,{dry_c(k)},{dry_c(k) - 15.0},40,101325" for k in range(8760)]
-    path.write_text("\n".join(head + hours) + "\n")
-    return path
-
-
-def test_a_warm_hour_begins_an_episode_and_a_cold_one_ends_it(drill, tmp_path):
+def test_a_warm_hour_begins_an_episode_and_a_cold_one_ends_it(drill, epw):
     """Air economisers alone: what they carry is the distance of the air from the supply of 20 C, in
     units of 9 K, less the heat of the hall's fans. Hours are of 8 C, but for that from 2 h to 3 h,
     of 15 C: then 8.9 kW and a little less is carried of 16 kW rated, and 11.2 kW are offered. No
     fault, no job that changes: the air alone is looked at on the hour.
     """
-    weather = epw(tmp_path / "x.epw", lambda hour: 15.0 if hour == 2 else 8.0)
+    weather = epw(lambda hour: 15.0 if hour == 2 else 8.0)
     plant = AirChiller(capacity_w=16_000.0, pad_effectiveness_fraction=0.0, chiller_fraction=0.0)
     keys = "plant: air-chiller, capacity: 16 kW, pad_effectiveness: 0 %, chiller_fraction: 0 %"
     text = scenario(keys).partition("script:")[0].replace("run: 10_000 s", "run: 30_000 s")

@@ -14,9 +14,11 @@ import pytest
 
 from simulator.accounting.ledger import measure
 from simulator.catalog.shelf import Catalog
+from simulator.facility.air_chiller import AirChiller
 from simulator.foundation.step_series import StepSeries
 from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
+from simulator.results.book_inputs import site_books
 
 SITE = """
 title: Called
@@ -25,7 +27,7 @@ duration: 4 h
 sites:
   - name: here
     grid: {{intensity: 100 g/kWh, price: 50 USD/MWh}}
-    cooling: {{plant: constant-pue, pue: {pue}}}
+    cooling: {{{cooling}}}
     network_power: 0 W
     fabric: {{nodes_per_leaf: 8}}
     {site}
@@ -49,6 +51,8 @@ TWO_JOBS = """
       - {id: a, gpus: 8, run: 10_000 s, checkpoint_every: 1000 s}
       - {id: b, gpus: 8, run: 10_000 s, checkpoint_every: 1000 s}
 """
+
+PUE_125, NO_OVERHEAD = "plant: constant-pue, pue: 1.25", "plant: none"
 
 #: From decision to effect of a clock.
 DELAY_S = 40.0
@@ -86,8 +90,8 @@ def curtailed(drill, tmp_path):
     trace = tmp_path / "requests.csv"
     trace.write_text("arrived_s,prompt_tokens,output_tokens\n14400,1,1\n")
 
-    def run(more, *, site=f"{BATTERY}\n    {RIDE}", pue="1.25", policy="fcfs", tp=8, replicas=1):
-        head = SITE.format(site=site, pue=pue, policy=policy, tp=tp, replicas=replicas, trace=trace)
+    def run(more, *, site=f"{BATTERY}\n    {RIDE}", cooling=PUE_125, policy="fcfs", tp=8, replicas=1):
+        head = SITE.format(site=site, cooling=cooling, policy=policy, tp=tp, replicas=replicas, trace=trace)
         return drill(head + more)
 
     return run
@@ -285,6 +289,28 @@ def test_a_battery_that_begins_half_empty_is_filled_before_anybody_calls(curtail
     run.books()
 
 
+def test_the_battery_follows_the_weather_of_the_call(curtailed, epw):
+    """From 1 h to 3 h, and the air warms from 10 C to 30 C at 2 h: cooling takes more, and on the
+    hour the battery takes over what the limit leaves no room for. The plant's watts are its own.
+    """
+    weather = epw(lambda hour: 10.0 if hour < 2 else 30.0)
+    longer = call("19.5 kW").replace("lasts: 30 min", "lasts: 2 h")
+    site = f"battery: {{energy: 20 kWh, power: 10 kW}}\n    {RIDE}\n    weather: {weather}"
+    run = curtailed(TWO_JOBS + longer, site=site, cooling="plant: air-chiller, capacity: 40 kW")
+    air = site_books(run.scenario, run.record.horizon_s)["here"].weather
+    plant = AirChiller(capacity_w=40_000.0)
+    cool_w, warm_w = (17_600.0 + float(plant.draw(17_600.0, *air.at(t)).power_w) for t in (7199.0, 7200.0))
+    allowed_w = 0.99 * 19_500.0
+    held_w = 0.9 * 20.0 * 3.6e6 * math.sqrt(0.88) / 7200.0
+    assert cool_w < allowed_w < warm_w < allowed_w + held_w
+    [(times_s, powers_w)] = run.record.storage.values()
+    # The jobs end at 10 000 s, and with them the need.
+    assert times_s.tolist()[:3] == [0.0, 7200.0, 10_000.0]
+    assert powers_w.tolist()[:3] == [0.0, near(allowed_w - warm_w), 0.0]
+    assert run.events("decision", "SetPower") == []
+    within(run, allowed_w * (1 + 1e-12), CALL_S, 10_800.0)
+
+
 # ---------------------------------------------------------------------- who may start
 
 
@@ -380,7 +406,7 @@ def test_training_saves_itself_and_stands_aside(curtailed):
     4.69 kW are missing: b gives 2.84 kW, all that clocks can, the service 1.85 of 2.17 kW.
     Training resumes with the end of the call.
     """
-    run = curtailed(TRAINING + call("9 kW"), site=RIDE, pue="1.0")
+    run = curtailed(TRAINING + call("9 kW"), site=RIDE, cooling=NO_OVERHEAD)
     tokens = 64 * 8192
     model = Architecture.from_spec(Catalog.shipped().model("llama-3.1-8b"))
     flop = training_flop_per_token(model, 8192, FlopConvention.MODEL_FULL)
@@ -435,7 +461,7 @@ def test_half_the_replicas_go_last_and_come_back(curtailed):
     name: jobs
     jobs: [{id: a, gpus: 8, run: 10_000 s}, {id: b, gpus: 8, run: 10_000 s}]
 """
-    run = curtailed(jobs + call("9 kW"), site=RIDE, pue="1.0", tp=2, replicas=4)
+    run = curtailed(jobs + call("9 kW"), site=RIDE, cooling=NO_OVERHEAD, tp=2, replicas=4)
     found = {name: [row[:3] for row in run.segments(name)] for name in run.record.jobs.job_id}
     ended = {name: run.job(name)["finished_s"] for name in found if name.startswith("chat")}
     # The newest two go when clocks are commanded; nothing was in flight.
@@ -459,7 +485,7 @@ def test_a_service_may_draw_what_its_requests_ask_for_and_the_limit_holds(drill,
     trace = tmp_path / "requests.csv"
     rows = [f"{60 * k + 0.2 * i:.1f},8000,50" for k in range(5, 240) for i in range(100)]
     trace.write_text("arrived_s,prompt_tokens,output_tokens\n" + "\n".join(rows) + "\n14400,1,1\n")
-    head = SITE.format(site=RIDE, pue="1.0", policy="fcfs", tp=8, replicas=1, trace=trace)
+    head = SITE.format(site=RIDE, cooling=NO_OVERHEAD, policy="fcfs", tp=8, replicas=1, trace=trace)
     text = (head + TWO_JOBS + call("15 kW")).replace("power_per_gpu: 400 W, ", "")
     run = drill(text)
     bound = measure(run.record).sites[0].bound_w
@@ -551,7 +577,7 @@ def test_a_policy_of_ones_own_caps_lifts_and_is_told_what_cannot_be(curtailed, t
       - {id: a, gpus: 8, run: 10_000 s}
       - {id: b, submit: 1500 s, gpus: 8, run: 1000 s}
 """
-    run = curtailed(jobs, site=site, pue="1.0")
+    run = curtailed(jobs, site=site, cooling=NO_OVERHEAD)
     steps = dict(meter(run))
     # In the books a crowd's power is the mean of bins of five minutes.
     assert steps[1200.0] == pytest.approx(8 * (200.0 + 200.0) + 5600.0 + 16 * 200.0, abs=1e-3)
