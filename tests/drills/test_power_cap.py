@@ -215,6 +215,20 @@ script:
     run.books()
 
 
+def test_a_clock_that_no_part_accepts_is_refused_when_it_would_act(drill):
+    run = drill(
+        scenario(LIST)
+        + """
+script:
+  - {kind: set-power, at: 1000 s, target: here, clock: 10 %}
+"""
+    )
+    assert run.events("decision") == [(1040.0, "decision", "SetPower", "site:here", "refused", 0.1)]
+    assert run.sink.columns("events")["reason"] == ["a clock fraction of 0.1 lies outside 0.15 to 1"]
+    assert run.job("a")["finished_s"] == 10_000.0
+    run.books()
+
+
 # ---------------------------------------------------------------------- training
 
 
