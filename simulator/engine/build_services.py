@@ -17,7 +17,7 @@ from simulator.foundation.errors import BuildError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
 from simulator.llm.architecture import Architecture
-from simulator.llm.memory import kv_blocks, kv_bytes_per_token
+from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of
 from simulator.performance.given import GivenProfile
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.services import Service
@@ -72,7 +72,7 @@ class ServiceBuilder:
             block_tokens=engine.block_tokens,
             watermark_fraction=engine.watermark_fraction,
         )
-        kv_precision = service.engine.kv_precision or _kv_precision(service.engine.precision)
+        kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers
         self._check_mode(service)
         profiles: dict[int, ServingProfile] = {}
@@ -329,11 +329,6 @@ def _hourly_rate_per_s(log: RequestTable, origin_s: float, end_s: float) -> Step
     edges_s = np.append(np.maximum(hours_s[hours_s < end_s], 0.0), end_s)
     counts, _ = np.histogram(log.arrived_s, edges_s)
     return StepSeries(edges_s[:-1], counts / np.diff(edges_s), end_s)
-
-
-def _kv_precision(precision: str) -> str:
-    """Return the cache's precision where none is given: as engines do, 16 bits."""
-    return precision if precision in ("fp32", "fp16", "bf16") else "bf16"
 
 
 def _since_hour_s(scenario: Any) -> float:

@@ -192,6 +192,17 @@ def weight_bytes(architecture: Architecture, precision: str) -> float:
     return size * architecture.layer_parameters + max(2.0, size) * embeddings
 
 
+def kv_precision_of(precision: str) -> str:
+    """Return the precision of a cache where none is given: 16 bits beside quantised weights.
+
+    Examples
+    --------
+    >>> kv_precision_of("fp8"), kv_precision_of("fp16")
+    ('bf16', 'fp16')
+    """
+    return precision if precision in ("fp32", "fp16", "bf16") else "bf16"
+
+
 def kv_bytes_per_token(architecture: Architecture, precision: str, tensor_parallel: int = 1) -> float:
     """Return bytes that one GPU remembers for each token of context. [B]
 

@@ -12,7 +12,13 @@ from simulator.foundation.errors import LayoutError
 from simulator.foundation.units import render
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
-from simulator.llm.memory import OPTIMIZER_BYTES, WEIGHT_BYTES, check_training_memory, kv_blocks
+from simulator.llm.memory import (
+    OPTIMIZER_BYTES,
+    WEIGHT_BYTES,
+    check_training_memory,
+    kv_blocks,
+    kv_precision_of,
+)
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
 from simulator.scenario.script import LeafFault
@@ -245,7 +251,7 @@ def _service(
                 gpu_memory_bytes=stock.gpu.memory_bytes,
                 tensor_parallel=ranks,
                 precision=service.engine.precision,
-                kv_precision=service.engine.kv_precision or service.engine.precision,
+                kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
                 block_tokens=engine.block_tokens,
                 memory_fraction=engine.memory_fraction,
                 token_budget=service.engine.token_budget or engine.token_budget,

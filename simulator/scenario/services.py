@@ -39,7 +39,7 @@ class Engine(Branch):
     preset: Words = Field(default="vllm-v1", description="Catalog name of the engine's defaults.")
     precision: Precision = Field(default="bf16", description="Of the weights and the arithmetic.")
     kv_precision: Precision | None = Field(
-        default=None, description="Of the cache; as the weights' if not given."
+        default=None, description="Of the cache; 16 bits beside quantised weights if not given."
     )
     kv_blocks: Count | None = Field(
         default=None, description="Blocks of cache; from free memory if not given."

@@ -129,6 +129,17 @@ def test_what_does_not_serve_yet_goes_at_once(drill):
     balanced(run)
 
 
+def test_a_service_that_was_up_before_starts_warm_and_later_ones_cold(drill):
+    """With `warm_start` both replicas serve from 0 s. Node 1 fails at 50 s for 25 s; the replica
+    that takes the place starts at 75 s and is warm at 175 s, as any other.
+    """
+    run = drill(SCENARIO, "workloads.chat.warm_start=true", acts=(fails(50.0, 1, 25.0),))
+    assert {row[0] for row in run.segments("chat/0")} == {"running"}
+    assert request(run, 5.0)["prefill_started_s"] == 5.0
+    assert run.segments("chat/2")[0][:3] == ("starting", 75.0, 175.0)
+    assert balanced(run)["failed"] == 0
+
+
 def test_a_failure_while_starting_starts_another(drill):
     """Node 1 fails at 50 s under the second replica, half way to warm, until 75 s. Its successor
     asks at 50 s, starts at 75 s and is warm at 175 s.
