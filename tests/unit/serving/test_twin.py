@@ -18,6 +18,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -83,6 +84,19 @@ def test_the_last_arrived_is_preempted_and_recomputes_what_it_had(crowd, rows_af
     # The second has 5 tokens out; 9 tokens need 3 blocks, free at 0.8; one iteration recomputes
     # them and emits the sixth token, two steps more.
     assert moments(rows[1]) == (0.0, 0.1, 1.1)
+
+
+def test_a_prompt_that_is_partly_done_gives_its_blocks_back_when_preempted(crowd, rows_after):
+    # Blocks of 1 token, 5 new tokens an iteration. The first decodes from 0.1 on, one block each.
+    # The second takes the 8 blocks left at 0.1 for 8 tokens, does 4 of them, and loses all at 0.2.
+    rule = BatchRule(max_sequences=4, token_budget=5, block_tokens=1, watermark_fraction=0.0)
+    made = crowd((0.0, 2, 10), (0.05, 8, 1), blocks=11, rule=rule)
+    rows = rows_after(made, 10.0)
+    assert [(row["request_id"], row["preemptions"]) for row in rows] == [(0, 0), (1, 1)]
+    assert moments(rows[0]) == (0.0, 0.1, 1.0)
+    # It waits until 8 blocks are free again, and needs two iterations.
+    assert moments(rows[1]) == (0.1, 1.2, 1.2)
+    assert made.observe().kv_fraction == 0.0
 
 
 def test_a_request_that_can_never_fit_is_shed_at_once(crowd, rows_after):
@@ -225,6 +239,29 @@ def test_power_follows_phase_and_batch_exactly(crowd):
     assert bins.energy_j.tolist() == [2 * (0.1 * 600.0 + 0.2 * 310.0 + 299.7 * 100.0)]
     assert bins.max_w.tolist() == [1200.0]
     assert made.energy_j() == bins.energy_j.sum()
+
+
+def test_power_returns_to_the_batchs_own_after_a_prompt_has_joined(crowd):
+    made = crowd((0.0, 10, 21), (0.55, 10, 11), gpus=1)
+    # The prompt's iteration, from 0.6, takes no longer than the decode alone would: decode watts.
+    levels = ((0.05, 600.0), (0.5, 310.0), (0.65, 310.0), (1.0, 320.0), (1.9, 310.0), (2.5, 100.0))
+    for at_s, level_w in levels:
+        made.advance(at_s)
+        assert made.power_w(0) == level_w, at_s
+
+
+def test_a_prompt_beside_decodes_draws_for_the_time_it_adds(crowd):
+    slow_prompts = GivenReplica(
+        linear_iteration(fixed_s=0.1, token_s=0.01),
+        idle_power_w=100.0,
+        prefill_power_w=600.0,
+        decode_base_w=300.0,
+        decode_w_per_sequence=10.0,
+    )
+    made = crowd((0.0, 1, 50), (0.6, 9, 1), profile=slow_prompts, gpus=1)
+    made.advance(0.7)
+    # From 0.66 to 0.86: 0.11 s that the decode alone would take at 310 W, 0.09 s at 600 W.
+    assert made.power_w(0) == pytest.approx((0.11 * 310.0 + 0.09 * 600.0) / 0.2)
 
 
 def test_power_bins_end_where_a_replica_does(crowd):
