@@ -46,20 +46,19 @@ def lowest_bits(mask: int, count: int) -> int:
     have = mask.bit_count()
     if have == count:
         return mask
-    # Search by interpolation: bits are usually spread evenly or packed at one end.
-    low, below_low, high, below_high = 0, 0, mask.bit_length(), have
+    # Any cut with `count` bits below it will do; usually free nodes come in long runs, so a
+    # halving search meets one soon.
+    low, high = count - 1, mask.bit_length()
     while True:
-        guess = low + (high - low) * (count - below_low) // (below_high - below_low)
-        if guess <= low:
-            guess = low + 1
-        part = mask & ((1 << guess) - 1)
+        middle = (low + high) // 2
+        part = mask & ((1 << middle) - 1)
         below = part.bit_count()
         if below == count:
             return part
         if below < count:
-            low, below_low = guess, below
+            low = middle + 1
         else:
-            high, below_high = guess, below
+            high = middle
 
 
 class PoolFree:
