@@ -290,9 +290,7 @@ class JobBuilder:
                 del on_node[n]
         if site.fabric is not None:
             return site.fabric.spread(on_node)
-        return Spread.of_nodes(
-            on_node, nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node)
-        )
+        return Spread.of_nodes(on_node, nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node))
 
     def _checkpoints(
         self, workload: Training, architecture: Architecture, node: NodeSpec

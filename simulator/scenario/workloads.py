@@ -97,7 +97,7 @@ class Training(Branch):
         default=None, description="Sequences in one step; chosen if not given."
     )
     context_tokens: Count | None = Field(
-        default=None, alias="context", description="Sequence length; 8,192 or the model's longest if not given."
+        default=None, alias="context", description="Sequence length; 8,192, or less if the model takes less."
     )
     checkpoint: Checkpoint | None = Field(default=None, description="When and how it saves itself.")
     submit_s: Instant = Field(default=0.0, description="Moment of submission.")

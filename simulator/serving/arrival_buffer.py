@@ -112,7 +112,10 @@ class ArrivalBuffer:
         numbers = np.arange(self._seen, self._seen + count)
         self._seen += count
         arrived_s, prompt, output, tier = (
-            block.arrived_s, block.prompt_tokens, block.output_tokens, block.tier
+            block.arrived_s,
+            block.prompt_tokens,
+            block.output_tokens,
+            block.tier,
         )
         if self._simulated < self._cells:
             kept = numbers % self._cells < self._simulated

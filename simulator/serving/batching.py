@@ -70,9 +70,25 @@ class BatchRule:
 class Request:
     """One request on its way; times in picoseconds."""
 
-    __slots__ = ("arrived_ps", "attempts", "base", "computed", "emitted", "end", "first_token_ps",
-                 "number", "order", "output", "phase", "preemptions", "prefill_started_ps", "prompt",
-                 "target", "tier", "token")
+    __slots__ = (
+        "arrived_ps",
+        "attempts",
+        "base",
+        "computed",
+        "emitted",
+        "end",
+        "first_token_ps",
+        "number",
+        "order",
+        "output",
+        "phase",
+        "preemptions",
+        "prefill_started_ps",
+        "prompt",
+        "target",
+        "tier",
+        "token",
+    )
 
     def __init__(self, number: int, arrived_ps: int, prompt: int, output: int, tier: int) -> None:
         self.number = number
@@ -101,12 +117,45 @@ class Request:
 class Replica:
     """The state machine of one replica. `finish` ends the planned iterations, `schedule` plans."""
 
-    __slots__ = ("_chunk_work", "_join_token", "_leap", "_order", "_stale_power",
-                 "block_tokens", "blocks", "boundary", "context", "costs", "decodes", "done", "ends",
-                 "first_ps", "free", "generation", "growth_ps", "handed", "iterations", "leaps",
-                 "max_sequences", "meter", "next_costs", "partial", "phases", "plan_end",
-                 "plan_start", "prefilled", "replica_id", "role", "running", "site", "steps",
-                 "token_budget", "waiting", "waiting_count", "watermark")
+    __slots__ = (
+        "_chunk_work",
+        "_join_token",
+        "_leap",
+        "_order",
+        "_stale_power",
+        "block_tokens",
+        "blocks",
+        "boundary",
+        "context",
+        "costs",
+        "decodes",
+        "done",
+        "ends",
+        "first_ps",
+        "free",
+        "generation",
+        "growth_ps",
+        "handed",
+        "iterations",
+        "leaps",
+        "max_sequences",
+        "meter",
+        "next_costs",
+        "partial",
+        "phases",
+        "plan_end",
+        "plan_start",
+        "prefilled",
+        "replica_id",
+        "role",
+        "running",
+        "site",
+        "steps",
+        "token_budget",
+        "waiting",
+        "waiting_count",
+        "watermark",
+    )
 
     def __init__(
         self,

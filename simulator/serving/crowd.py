@@ -163,9 +163,7 @@ class Limit:
     queued_per_replica: int | None = None
 
 
-Command = (
-    AddReplica | RemoveReplica | SetClock | SetWeights | SetTransferBandwidth | SetWatch | Limit
-)
+Command = AddReplica | RemoveReplica | SetClock | SetWeights | SetTransferBandwidth | SetWatch | Limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,9 +129,7 @@ class FluidCrowd:
     def advance(self, until_s: float) -> Stop:
         """Let time pass to `until_s`, or to the first moment at which the engine must act."""
         if not self._now_s <= until_s < math.inf:
-            raise ValueError(
-                f"service {self.rules.name}: cannot advance from {self._now_s} s to {until_s} s"
-            )
+            raise ValueError(f"service {self.rules.name}: cannot advance from {self._now_s} s to {until_s} s")
         if self._fired:
             return Stop.WATCH
         while True:
@@ -292,9 +290,7 @@ class FluidCrowd:
                         "use mode full to route by weights"
                     )
             case SetTransferBandwidth():
-                raise ServiceError(
-                    f"service {self.rules.name}: a fluid service moves no KV; use mode full"
-                )
+                raise ServiceError(f"service {self.rules.name}: a fluid service moves no KV; use mode full")
             case SetWatch(watch=watch):
                 if watch is not None and math.isfinite(watch.kv_above_fraction):
                     raise ServiceError(

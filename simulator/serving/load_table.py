@@ -193,5 +193,3 @@ def _fill(levels: FloatArray) -> None:
         known = np.flatnonzero(np.isfinite(row))
         if len(known):
             row[:] = np.interp(np.arange(len(row)), known, row[known])
-
-

@@ -74,7 +74,4 @@ def many_to_ps(seconds: NDArray[np.float64]) -> list[int]:
     if not len(seconds) or float(np.max(np.abs(whole))) < _WINDOW_S:
         exact: list[int] = (whole.astype(np.int64) * PS_PER_S + rest).tolist()
         return exact
-    return [
-        int(second) * PS_PER_S + part
-        for second, part in zip(whole.tolist(), rest.tolist(), strict=True)
-    ]
+    return [int(second) * PS_PER_S + part for second, part in zip(whole.tolist(), rest.tolist(), strict=True)]

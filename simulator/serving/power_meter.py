@@ -32,9 +32,7 @@ class PowerMeter:
         "since_ps", "width_ps",
     )  # fmt: skip
 
-    def __init__(
-        self, replica: int, host_mw: int, start_ps: int, width_ps: int, out: list[MeterBin]
-    ) -> None:
+    def __init__(self, replica: int, host_mw: int, start_ps: int, width_ps: int, out: list[MeterBin]) -> None:
         self.replica = replica
         self.host_mw = host_mw
         self.width_ps = width_ps

@@ -13,8 +13,17 @@ _CONTEXT_BUCKET: Final = 512
 class ReplicaCosts:
     """A profile at one clock and a number of GPUs, unpacked; powers in whole milliwatts."""
 
-    __slots__ = ("_decode_mw", "_gpus", "context_ps", "idle_mw", "pair_ps_1024", "prefill_mw",
-                 "profile", "sequence_ps", "tokens_ps")
+    __slots__ = (
+        "_decode_mw",
+        "_gpus",
+        "context_ps",
+        "idle_mw",
+        "pair_ps_1024",
+        "prefill_mw",
+        "profile",
+        "sequence_ps",
+        "tokens_ps",
+    )
 
     def __init__(self, profile: ReplicaProfile, gpus: int) -> None:
         iteration = profile.iteration

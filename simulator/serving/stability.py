@@ -86,8 +86,13 @@ def verdict(
     total = float(np.sum(arrived))
     if not len(arrived) or not total:
         waits = bool(len(queued)) and float(queued[-1]) > 0.0
-        return Stability("backlogged" if waits else "stable", math.nan, math.nan, capacity_per_s,
-                         float(np.max(queued, initial=0.0)))
+        return Stability(
+            "backlogged" if waits else "stable",
+            math.nan,
+            math.nan,
+            capacity_per_s,
+            float(np.max(queued, initial=0.0)),
+        )
     longest = float(np.max(queued))
     per_hour = max(1, round(3600.0 / bin_s))
     width = min(per_hour, len(arrived))

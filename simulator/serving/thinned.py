@@ -308,9 +308,7 @@ class MirroredPower:
 
     def learn(self, bins: PowerBins, gpus: Mapping[int, int]) -> None:
         """Take note of what simulated replicas drew."""
-        for name, start_s, end_s, energy_j, max_w in zip(
-            *(column.tolist() for column in bins), strict=True
-        ):
+        for name, start_s, end_s, energy_j, max_w in zip(*(column.tolist() for column in bins), strict=True):
             known = self._known.setdefault(self._bin(start_s), [0.0, 0.0, 0.0, 0.0])
             known[0] += energy_j
             known[1] += gpus[name] * (end_s - start_s)

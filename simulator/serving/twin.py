@@ -67,9 +67,7 @@ class TwinCrowd:
         self._now = self._stamp = to_ps(-rules.origin_s)
         self._stamp_s = 0.0
         """`_stamp` in seconds as the engine said it: integer time rounds to a picosecond."""
-        self._arrivals = ArrivalBuffer(
-            rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells
-        )
+        self._arrivals = ArrivalBuffer(rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells)
         self._fleet = Fleet(
             rules.name,
             rules.rule,
@@ -120,9 +118,7 @@ class TwinCrowd:
         self._deal()
         limit = self._picoseconds(until_s)
         if not self._now <= limit < NEVER:
-            raise ValueError(
-                f"service {self.rules.name}: cannot advance from {self.now_s} s to {until_s} s"
-            )
+            raise ValueError(f"service {self.rules.name}: cannot advance from {self.now_s} s to {until_s} s")
         ends, arrivals, lookout = self._fleet.ends, self._arrivals, self._lookout
         transfers = self._transfers
         rows, full = self._ledger.rows, self.rules.rows
@@ -236,9 +232,7 @@ class TwinCrowd:
         """Send a request to a replica, to the lobby if none is open, or away."""
         fleet, bound = self._fleet, self._limit.queued_per_replica
         cell = request.number % self.rules.cells
-        slot = self._dispatch.pick(
-            self._entry_stages[cell], fleet.entry[cell], fleet.loads, fleet.sites
-        )
+        slot = self._dispatch.pick(self._entry_stages[cell], fleet.entry[cell], fleet.loads, fleet.sites)
         if slot is None:
             if bound is not None and sum(map(len, self._lobby)) >= bound:
                 self._ledger.end(request, SHED, self._now, -1, -1)

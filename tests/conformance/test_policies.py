@@ -49,14 +49,13 @@ jobs = st.lists(
 def run(policy, rows, names=None, placement="lowest-numbered"):
     names = names or [f"j{index}" for index in range(len(rows))]
     lines = [
-        f"      - {{id: {name}, submit: {submit} s, gpus: {gpus}, run: {run_s} s, requested: {run_s + more} s}}"
+        f"      - {{id: {name}, submit: {submit} s, gpus: {gpus}, run: {run_s} s, "
+        f"requested: {run_s + more} s}}"
         for name, (submit, gpus, run_s, more) in zip(names, rows, strict=True)
     ]
     # A placement that needs whole nodes is tried on them; counts alone decide on one-GPU nodes.
     node, nodes = ("hgx-h100-8", GPUS // PER_NODE) if placement == "consolidate" else ("generic-1gpu", GPUS)
-    text = SCENARIO.format(
-        policy=policy, placement=placement, node=node, nodes=nodes, jobs="\n".join(lines)
-    )
+    text = SCENARIO.format(policy=policy, placement=placement, node=node, nodes=nodes, jobs="\n".join(lines))
     return simulate(load_text(text, name="conformance.yaml"), MemorySink())
 
 

@@ -81,9 +81,7 @@ class Pool(RuleBasedStateMachine):
         assert all(gpus >= 0 for gpus in on_node)
         for node in range(self.nodes):
             assert self.free.free_on(node) == (0 if node in self.down else on_node[node])
-        assert self.free.free_gpus == sum(
-            gpus for node, gpus in enumerate(on_node) if node not in self.down
-        )
+        assert self.free.free_gpus == sum(gpus for node, gpus in enumerate(on_node) if node not in self.down)
 
 
 TestPool = Pool.TestCase
@@ -93,7 +91,7 @@ def test_taking_what_is_held_is_refused():
     free = PoolFree(0, 2, 4)
     placement = PLACEMENTS["lowest-numbered"]().find(6, free)
     free.take(placement)
-    with pytest.raises(ValueError, match="not idle|is impossible"):
+    with pytest.raises(ValueError, match=r"not idle|is impossible"):
         free.take(placement)
 
 

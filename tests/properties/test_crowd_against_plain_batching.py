@@ -152,12 +152,14 @@ def test_the_twin_equals_batching_written_out(requests, blocks, size, sequences,
     rows = crowd.take_rows()
     found = {}
     for number, state, first_s, end_s, lost in zip(
-        rows["request_id"].tolist(), rows["state"], rows["first_token_s"].tolist(),
-        rows["finished_s"].tolist(), rows["preemptions"].tolist(), strict=True,
+        rows["request_id"].tolist(),
+        rows["state"],
+        rows["first_token_s"].tolist(),
+        rows["finished_s"].tolist(),
+        rows["preemptions"].tolist(),
+        strict=True,
     ):
-        found[number] = (
-            None if state == "shed" else (round(first_s * 1e12), round(end_s * 1e12), lost)
-        )
+        found[number] = None if state == "shed" else (round(first_s * 1e12), round(end_s * 1e12), lost)
     written_out = plain_batching(
         [
             {"number": i, "at": round(at * 1e12), "prompt": prompt, "output": output, "tier": tier}
@@ -165,6 +167,10 @@ def test_the_twin_equals_batching_written_out(requests, blocks, size, sequences,
                 zip(arrived_s.tolist(), requests, strict=True)
             )
         ],
-        blocks, size, sequences, max(budget, sequences), int(blocks * watermark),
+        blocks,
+        size,
+        sequences,
+        max(budget, sequences),
+        int(blocks * watermark),
     )
     assert found == written_out

@@ -29,9 +29,7 @@ from simulator.workload.requests import RequestTable
 TICK = 2.0**-20
 
 PROFILE = GivenReplica(
-    linear_iteration(
-        fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64
-    )
+    linear_iteration(fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64)
 )
 #: Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
 ROUND_PROFILE = GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=64))
@@ -48,9 +46,7 @@ def workloads(draw):
     prompts = draw(st.lists(st.integers(1, 150), min_size=count, max_size=count))
     outputs = draw(st.lists(st.integers(1, 60), min_size=count, max_size=count))
     tiers = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
-    table = RequestTable(
-        arrived.astype(np.float64), np.array(prompts), np.array(outputs), np.array(tiers)
-    )
+    table = RequestTable(arrived.astype(np.float64), np.array(prompts), np.array(outputs), np.array(tiers))
     return table, ROUND_PROFILE if even else PROFILE
 
 

@@ -55,9 +55,7 @@ def test_one_at_a_time_with_constant_service_waits_as_m_d_1_says(load, tokens):
         rng = np.random.default_rng(seed)
         arrived_s = np.cumsum(rng.exponential(service_s / load, WARM_UP + MEASURED))
         outputs = np.full(len(arrived_s), tokens)
-        found_s = waits_s(
-            iteration_s=service_s / tokens, arrived_s=arrived_s, outputs=outputs, servers=1
-        )
+        found_s = waits_s(iteration_s=service_s / tokens, arrived_s=arrived_s, outputs=outputs, servers=1)
         means.append(np.mean(found_s[WARM_UP:]))
     within_four_standard_errors(means, load * service_s / (2.0 * (1.0 - load)))
 
