@@ -10,6 +10,7 @@ load acts at once: what takes longer than a minute or two to settle is not seen.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -61,7 +62,9 @@ class _FluidReplica:
 class _Pool:
     """What the open replicas can do together."""
 
-    tables: tuple[LoadTable, ...]
+    tables: tuple[tuple[LoadTable, int], ...]
+    """Each kind of replica, and how many are alike."""
+    replicas: int
     capacity_per_s: float
     misfit_fraction: float
     """Share of requests whose tokens no replica's KV blocks hold."""
@@ -192,12 +195,13 @@ class FluidCrowd:
         """The open replicas, looked up once between two changes."""
         if self._present is None:
             rule, replicas = self.rules.rule, self._open()
-            tables = tuple(self._table(replica, len(replicas)) for replica in replicas)
+            alike = Counter(self._table(replica, len(replicas)) for replica in replicas)
+            capacity_per_s = sum(count * table.capacity_per_s for table, count in alike.items())
             most = max((replica.command.kv_blocks for replica in replicas), default=0)
             tokens = self._sample.prompt_tokens + self._sample.output_tokens - 1
             blocks = -(-tokens // rule.block_tokens) + int(most * rule.watermark_fraction)
             misfits = float(np.mean(blocks > most)) if most else 0.0
-            self._present = _Pool(tables, sum(table.capacity_per_s for table in tables), misfits)
+            self._present = _Pool(tuple(alike.items()), len(replicas), capacity_per_s, misfits)
         return self._present
 
     def _flow_to(self, at_s: float) -> tuple[float, float, float, float]:
@@ -207,7 +211,7 @@ class FluidCrowd:
         shed = came * self._pool.misfit_fraction
         backlog = max(0.0, self._backlog + came - shed - self._pool.capacity_per_s * span_s)
         if self._queued_per_replica is not None:
-            most = float(self._queued_per_replica * max(1, len(self._pool.tables)))
+            most = float(self._queued_per_replica * max(1, self._pool.replicas))
             shed += max(0.0, backlog - most)
             backlog = min(backlog, most)
         return came, self._backlog + came - shed - backlog, shed, backlog
@@ -221,10 +225,12 @@ class FluidCrowd:
         capacity_per_s = self._pool.capacity_per_s
         load = served / span_s / capacity_per_s if capacity_per_s else 0.0
         wait_s = 0.5 * (self._backlog + backlog) / capacity_per_s if capacity_per_s else 0.0
-        energy_j = 0.0
+        energy_j, watts = 0.0, {}
         for name, replica in self._replicas.items():
-            table = self._table(replica, len(self._pool.tables))
-            mean_w, largest_w = table.power_at(load * table.capacity_per_s)
+            table = self._table(replica, self._pool.replicas)
+            if table not in watts:
+                watts[table] = table.power_at(load)
+            mean_w, largest_w = watts[table]
             self._bins.append((name, self._since_s, at_s, mean_w * span_s, largest_w))
             energy_j += (mean_w + replica.command.host_w) * span_s
         self._hours.add(
@@ -235,7 +241,7 @@ class FluidCrowd:
             wait_s=wait_s,
             tables=self._pool.tables,
             energy_j=energy_j,
-            replicas=len(self._pool.tables),
+            replicas=self._pool.replicas,
         )
         self._came += came
         self._served += served
@@ -318,9 +324,9 @@ class FluidCrowd:
             # What it held waits again; a flow has no single requests that could be lost.
             del self._replicas[command.replica_id]
         elif replica.drains_s == math.inf:
-            table = self._table(replica, len(self._pool.tables))
+            table = self._table(replica, self._pool.replicas)
             load = min(1.0, self._rate_per_s() / self._pool.capacity_per_s)
-            hold_s = float(table.latency_at(load * table.capacity_per_s, "e2e_p50_s")[-1])
+            hold_s = table.hold_s(load, "e2e_p50_s")
             replica.drains_s = snap_up(self._now_s + max(hold_s, 1.0))
             self._present = None
 
@@ -351,15 +357,12 @@ class FluidCrowd:
             return 0.0
         load = 1.0 if self._backlog else min(1.0, self._rate_per_s() / capacity_per_s)
         return sum(
-            load
-            * table.capacity_per_s
-            * float(table.latency_at(load * table.capacity_per_s, "e2e_mean_s")[-1])
-            for table in self._pool.tables
+            count * load * table.capacity_per_s * table.hold_s(load) for table, count in self._pool.tables
         )
 
     def _crossed(self, at_s: float) -> bool:
         backlog = self._flow_to(at_s)[3]
-        return self._lookout.crossed(int(backlog), int(backlog + self._running()), len(self._pool.tables))
+        return self._lookout.crossed(int(backlog), int(backlog + self._running()), self._pool.replicas)
 
     def _judge(self, stop_s: float) -> bool:
         """Judge the watch at control instants up to `stop_s`; return whether it fired."""
@@ -382,7 +385,7 @@ class FluidCrowd:
     def observe(self) -> Observation:
         """Return what there is to see now; changes nothing."""
         backlog = self._flow_to(self._now_s)[3]
-        ready = len(self._pool.tables)
+        ready = self._pool.replicas
         return Observation(
             now_s=self._now_s,
             mode="fluid: a flow with tabulated latencies, rows by hour and none by request",
@@ -399,10 +402,10 @@ class FluidCrowd:
 
     def power_w(self, replica_id: int) -> float:
         """Return a replica's GPU power now. [W]"""
-        table = self._table(self._find(replica_id), len(self._pool.tables))
+        table = self._table(self._find(replica_id), self._pool.replicas)
         capacity_per_s = self._pool.capacity_per_s
         load = min(1.0, self._rate_per_s() / capacity_per_s) if capacity_per_s else 0.0
-        return table.power_at((1.0 if self._backlog else load) * table.capacity_per_s)[0]
+        return table.power_at(1.0 if self._backlog else load)[0]
 
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit, as `twin.TwinCrowd.counters` has them."""

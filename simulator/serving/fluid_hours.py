@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,10 @@ from simulator.serving.service_rules import ServiceRules
 FloatArray = NDArray[np.float64]
 
 #: Standard deviations from the median to the 99th percentile of a normal distribution.
-_P99_SIGMAS = 2.3263478740408408
+_P99_SIGMAS: Final = 2.3263478740408408
+
+#: Metrics that time in the backlog adds to.
+_WAITING: Final = [not metric.startswith("tpot") for metric in METRICS]
 
 
 class _Hour:
@@ -26,8 +29,8 @@ class _Hour:
         self.end_s = 0.0
         self.energy_j = 0.0
         self.replica_seconds = 0.0
-        self.latency_s = {metric: np.zeros(tiers + 1) for metric in METRICS}
-        """Metric -> by tier, then of all: summed over requests. [s]"""
+        self.latency_s = np.zeros((len(METRICS), tiers + 1))
+        """Summed over requests, as `LoadTable.latency_s` has them. [s]"""
 
 
 class FluidHours:
@@ -53,7 +56,7 @@ class FluidHours:
         self._hours: dict[int, _Hour] = {}
         tiers = len(rules.tiers)
         self._served = 0.0
-        self._latency_s = {metric: np.zeros(tiers + 1) for metric in METRICS}
+        self._latency_s = np.zeros((len(METRICS), tiers + 1))
         self._within_slo = np.zeros(tiers)
 
     def add(
@@ -64,7 +67,7 @@ class FluidHours:
         served: float,
         load: float,
         wait_s: float,
-        tables: Sequence[LoadTable],
+        tables: Sequence[tuple[LoadTable, int]],
         energy_j: float,
         replicas: int,
     ) -> None:
@@ -79,7 +82,7 @@ class FluidHours:
         wait_s
             Mean time in the backlog. [s]
         tables
-            One for each open replica.
+            Of the open replicas, and how many are alike.
         energy_j
             IT energy of all replicas. [J]
         """
@@ -90,21 +93,19 @@ class FluidHours:
         hour.end_s = max(hour.end_s, end_s)
         hour.energy_j += energy_j
         hour.replica_seconds += replicas * (end_s - begin_s)
-        capacity_per_s = sum(table.capacity_per_s for table in tables)
+        capacity_per_s = sum(count * table.capacity_per_s for table, count in tables)
         if not served or not capacity_per_s:
             return
         self._served += served
-        found: dict[str, FloatArray] = {}
-        for metric in METRICS:
-            mean = sum(
-                table.capacity_per_s / capacity_per_s * table.latency_at(load * table.capacity_per_s, metric)
-                for table in tables
-            )
-            found[metric] = np.nan_to_num(mean + (0.0 if metric.startswith("tpot") else wait_s))
-            hour.latency_s[metric] += served * found[metric]
-            self._latency_s[metric] += served * found[metric]
+        found = np.zeros_like(self._latency_s)
+        for table, count in tables:
+            found += count * table.capacity_per_s / capacity_per_s * table.latency_at(load)
+        found[_WAITING] += wait_s
+        found = np.nan_to_num(found)
+        hour.latency_s += served * found
+        self._latency_s += served * found
         for code, slo_s in enumerate(self._rules.ttft_slo_s):
-            median_s, p99_s = found["ttft_p50_s"][code], found["ttft_p99_s"][code]
+            median_s, p99_s = found[:2, code].tolist()
             self._within_slo[code] += served * self._shares[code] * _share_below(slo_s, median_s, p99_s)
 
     def take(self, now_s: float, *, unfinished: bool) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class FluidHours:
         for code, name in enumerate(names):
             found: dict[str, Any] = {
                 metric: float(total[code]) / self._served if self._served else math.nan
-                for metric, total in self._latency_s.items()
+                for metric, total in zip(METRICS, self._latency_s, strict=True)
             }
             found["requests"] = self._rules.weight * self._served * self._shares[code]
             judged = self._served * self._shares[code]
@@ -146,8 +147,8 @@ class FluidHours:
             if not whole and not served:
                 continue
             latencies = [
-                float(hour.latency_s[metric][code]) / hour.served if hour.served else math.nan
-                for metric in METRICS[:4]
+                total / hour.served if hour.served else math.nan
+                for total in hour.latency_s[:4, code].tolist()
             ]
             rows.append(
                 (

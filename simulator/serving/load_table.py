@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -33,40 +34,55 @@ POOLED: Final = 2
 METRICS: Final = ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "e2e_p50_s", "e2e_mean_s")
 
 
+#: Loads at which a table has values: idle, then `LEVELS`.
+_LOADS: Final = (0.0, *LEVELS)
+
+
 @dataclass(frozen=True, eq=False)
 class LoadTable:
-    """Latencies and watts of one replica by load; linear in between, flat outside.
+    """Latencies and watts of one replica by load; linear in between, flat beyond the last level.
 
     Parameters
     ----------
     capacity_per_s
-        Requests per second that a replica sustains. [1/s]
-    rate_per_s
-        (n,) requests per second at each level, ascending. [1/s]
+        Requests per second that a replica sustains: load 1. [1/s]
     power_w, largest_w
-        (n,) mean and largest GPU power of the replica. [W]
+        (n,) mean and largest GPU power of the replica, idle first. [W]
     latency_s
-        Metric -> (tiers, n) percentiles. [s]
-    tier_names
-        Tiers in code order, then ``all``: the rows of `latency_s`.
+        (metrics, tiers + 1, n) in the order of `METRICS`; the last tier is all of them. [s]
     """
 
     capacity_per_s: float
-    rate_per_s: FloatArray
     power_w: FloatArray
     largest_w: FloatArray
-    latency_s: dict[str, FloatArray]
-    tier_names: tuple[str, ...]
+    latency_s: FloatArray
 
-    def power_at(self, rate_per_s: float) -> tuple[float, float]:
-        """Return mean and largest GPU power of a replica at a load. [W]"""
-        mean_w = float(np.interp(rate_per_s, self.rate_per_s, self.power_w))
-        return mean_w, max(mean_w, float(np.interp(rate_per_s, self.rate_per_s, self.largest_w)))
+    def power_at(self, load: float) -> tuple[float, float]:
+        """Return mean and largest GPU power of a replica at a share of its capacity. [W]"""
+        below, part = _between(load)
+        mean_w = float(self.power_w[below] + part * (self.power_w[below + 1] - self.power_w[below]))
+        largest_w = self.largest_w[below] + part * (self.largest_w[below + 1] - self.largest_w[below])
+        return mean_w, max(mean_w, float(largest_w))
 
-    def latency_at(self, rate_per_s: float, metric: str) -> FloatArray:
-        """Return a percentile by tier (then of all) at a load. [s]"""
-        levels = self.latency_s[metric]
-        return np.array([np.interp(rate_per_s, self.rate_per_s, row) for row in levels])
+    def latency_at(self, load: float) -> FloatArray:
+        """Return (metrics, tiers + 1) latencies at a share of its capacity. [s]"""
+        below, part = _between(load)
+        low = self.latency_s[..., below]
+        found: FloatArray = low + part * (self.latency_s[..., below + 1] - low)
+        return found
+
+    def hold_s(self, load: float, metric: str = "e2e_mean_s") -> float:
+        """Return how long a request stays with a replica. [s]"""
+        below, part = _between(load)
+        low, high = self.latency_s[METRICS.index(metric), -1, below : below + 2].tolist()
+        return float(low + part * (high - low))
+
+
+def _between(load: float) -> tuple[int, float]:
+    """Return the level below a load, and how far it is on the way to the next."""
+    below = min(max(bisect_right(_LOADS, load) - 1, 0), len(_LOADS) - 2)
+    low, high = _LOADS[below], _LOADS[below + 1]
+    return below, min(1.0, max(0.0, (load - low) / (high - low)))
 
 
 def load_table(
@@ -107,8 +123,7 @@ def load_table(
     add = [AddReplica(number, "", "mixed", gpus, profile, kv_blocks) for number in range(pooled)]
     capacity_per_s = _drain_rate_per_s(alone, add[0], sample, rng)
     tiers = len(rules.tiers)
-    shape = (tiers + 1, len(LEVELS) + 1)
-    latency_s = {metric: np.full(shape, np.nan) for metric in METRICS}
+    latency_s = np.full((len(METRICS), tiers + 1, len(_LOADS)), np.nan)
     idle_w = gpus * profile.idle_power_w
     power_w, largest_w = [idle_w], [idle_w]
     hold_s = 0.0
@@ -133,26 +148,19 @@ def load_table(
         tier = np.array([rules.tiers.index(name) for name in rows["tier"]])
         for code in range(tiers + 1):
             chosen = counted if code == tiers else counted & (tier == code)
-            for metric in METRICS:
+            for row, metric in enumerate(METRICS):
                 name, what, _ = metric.split("_")
                 values = rows[f"{name}_s"][chosen]
                 values = values[np.isfinite(values)]
                 if len(values):
                     fraction = {"p50": 0.5, "p99": 0.99}.get(what)
-                    latency_s[metric][code, column] = (
+                    latency_s[row, code, column] = (
                         np.mean(values) if fraction is None else np.quantile(values, fraction)
                     )
-        hold_s = float(latency_s["e2e_mean_s"][tiers, column])
-    for levels in latency_s.values():
-        _fill(levels)
-    rates = capacity_per_s * np.array((0.0, *LEVELS))
+        hold_s = float(latency_s[METRICS.index("e2e_mean_s"), tiers, column])
+    _fill(latency_s.reshape(-1, len(_LOADS)))
     return LoadTable(
-        capacity_per_s,
-        rates,
-        np.array(power_w),
-        np.maximum.accumulate(np.array(largest_w)),
-        latency_s,
-        (*rules.tiers, "all"),
+        capacity_per_s, np.array(power_w), np.maximum.accumulate(np.array(largest_w)), latency_s
     )
 
 
