@@ -88,6 +88,7 @@ class ServiceBuilder:
                     kv_precision=kv_precision,
                     cpu_overhead_s=engine.cpu_overhead_s,
                     cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
+                    overlaps_cpu=engine.overlaps_cpu,
                     most_tokens=budget,
                 )
                 watts = service.power_per_gpu_w
@@ -107,6 +108,7 @@ class ServiceBuilder:
                 block_tokens=engine.block_tokens,
                 memory_fraction=engine.memory_fraction,
                 token_budget=budget,
+                reserved_bytes=engine.reserved_bytes,
             )
 
         # A model that does not fit is refused before anything runs.

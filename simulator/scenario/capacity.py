@@ -203,6 +203,10 @@ def _layout(
         yield Mistake(where, str(error))
 
 
+#: Batching rules that a crowd follows; an engine of another would be run as something it is not.
+MODELLED_SCHEDULERS: Final = ("vllm-v1",)
+
+
 def _service(
     scenario: Scenario,
     at: Route,
@@ -233,6 +237,13 @@ def _service(
         return
     architecture = Architecture.from_spec(catalog.model(service.model))
     engine = catalog.engine(service.engine.preset)
+    if engine.scheduler not in MODELLED_SCHEDULERS:
+        modelled = [
+            name for name in catalog.names("engines") if catalog.engine(name).scheduler in MODELLED_SCHEDULERS
+        ]
+        said = f"engine '{engine.name}' batches as {engine.scheduler}, which is not modelled"
+        yield Mistake((*at, "engine", "preset"), said, f"known: {', '.join(modelled)}")
+        return
     refusals = []
     for stock in pools:
         if stock.gpu.flop_per_s(service.engine.precision) is None:
@@ -255,6 +266,7 @@ def _service(
                 block_tokens=engine.block_tokens,
                 memory_fraction=engine.memory_fraction,
                 token_budget=service.engine.token_budget or engine.token_budget,
+                reserved_bytes=engine.reserved_bytes,
             )
         except LayoutError as error:
             refusals.append(Mistake((*at, "tensor_parallel"), str(error)))

@@ -207,6 +207,11 @@ REPLACED = {
         "gpus: 32\n    parallelism: {tp: 16}\n",
         "16 tensor-parallel ranks, but the scale-up domain of hgx-h100-8 has 8 GPUs",
     ),
+    "an engine whose batching is not modelled": (
+        "preset: vllm-v1,",
+        "preset: sarathi,",
+        "engine 'sarathi' batches as sarathi, which is not modelled",
+    ),
     "degrees that do not divide": (
         "gpus: 32\n",
         "gpus: 32\n    parallelism: {tp: 2, pp: 5}\n",
