@@ -173,7 +173,7 @@ def _rows(runs: Sequence[Run]) -> Iterator[Row]:
     parts = dict.fromkeys(part for run in runs for part in run.provenance["books"]["cost_usd"])
     for part in parts:
         costs = tuple(run.provenance["books"]["cost_usd"].get(part, 0.0) for run in runs)
-        if any(costs):
+        if any(cost is None or cost for cost in costs):
             yield Row("Cost by part", part.replace("_", " "), "USD", costs)
 
 
@@ -239,6 +239,10 @@ def _reasons(first: Run, other: Run, name: str, other_name: str) -> Iterator[str
 
 def _cost_reason(first: Run, other: Run, label: str) -> Iterator[str]:
     a, b = (run.provenance["books"]["cost_usd"] for run in (first, other))
+    unknown = [part.replace("_", " ") for part in {**a, **b} if None in (a.get(part, 0.0), b.get(part, 0.0))]
+    if unknown:
+        yield f"{label}cost cannot be compared: {', '.join(unknown)} has no price."
+        return
     changes = {
         part.replace("_", " "): b.get(part, 0.0) - a.get(part, 0.0)
         for part in dict.fromkeys([*a, *b])

@@ -83,14 +83,15 @@ def carbon(material: Material) -> str:
 def money(material: Material) -> str:
     """Return what it cost, and on whom it falls."""
     cost = material.digest["cost"]
-    parts = sorted(cost["parts_usd"].items(), key=lambda item: (-item[1], item[0]))
-    total = cost["total_cost_usd"] or 0.0
+    parts = sorted(cost["parts_usd"].items(), key=lambda item: (-(item[1] or 0.0), item[0]))
+    total = cost["total_cost_usd"]
     rows = [
         [name.replace("_", " "), material.money(usd), percent(usd / total if total else None)]
         for name, usd in parts
         if usd
     ]
-    rows.append(["total", material.money(cost["total_cost_usd"]), "100 %"] if rows else ["total", "n/a", ""])
+    rows += [[name.replace("_", " "), "unknown: no price", ""] for name, usd in parts if usd is None]
+    rows.append(["total", material.money(total), "" if total is None else "100 %"])
     units = [
         f"{material.money(cost[key], 3)} per {word} GPU-hour"
         for key, word in (

@@ -46,11 +46,15 @@ PARTS: Final[Mapping[str, str]] = {
 
 def draw(run: Run) -> Drawing | Missing:
     """Left, the parts of the total; right, each workload's share of it."""
-    parts = {
-        name.replace("_", " "): float(value)
+    said_usd = {
+        name.replace("_", " "): value
         for name, value in run.provenance.get("books", {}).get("cost_usd", {}).items()
-        if value
     }
+    unknown = [name for name, value in said_usd.items() if value is None]
+    if unknown:
+        # Bars of what is left would look like the whole.
+        return Missing(NAME, TITLE, f"The cost is unknown: {', '.join(unknown)} has no price.")
+    parts = {name: float(value) for name, value in said_usd.items() if value}
     total = sum(parts.values())
     if total <= 0:
         return Missing(

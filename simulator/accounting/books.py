@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -61,7 +62,9 @@ class AuditEntry:
 
     @property
     def relative(self) -> float:
-        """Return the difference over the larger of the two, 0 if both are nil."""
+        """Return the difference over the larger of the two, 0 if both are nil; inf if one is unknown."""
+        if math.isnan(self.left) or math.isnan(self.right):
+            return math.inf
         size = max(abs(self.left), abs(self.right))
         return abs(self.left - self.right) / size if size > 0.0 else 0.0
 
@@ -81,7 +84,7 @@ class SiteAccount:
     totals: Mapping[str, float]
     """Sums over the run, by name with unit; NaN where unknown."""
     cost_usd: Mapping[str, float]
-    """Part -> cost."""
+    """Part -> cost; NaN where a price is unknown."""
 
 
 #: Columns that every row, job or idle, has.
@@ -111,7 +114,7 @@ class Books:
     totals: Mapping[str, float]
     """Flat names as in `summary.json` where they belong to the books; NaN where unknown."""
     cost_usd: Mapping[str, float]
-    """Part -> cost over all sites."""
+    """Part -> cost over all sites; NaN where a price is unknown."""
     gpu_seconds: Mapping[str, float]
     """owned, allocated, productive, overhead, lost, free, down, maintenance."""
     audit: tuple[AuditEntry, ...]

@@ -34,11 +34,18 @@ class SiteMeter:
     other_w: float
     storage: StepSeries | None
     onsite: StepSeries | None
-    water_litres_per_s: StepSeries
+    water_litres_per_s: StepSeries | None
+    """None: the plant was given without its water."""
     bound_w: float
     """Largest load if every segment drew its maximum at once. [W]"""
     overheated_s: float
     """Time with more heat than the plant could carry. [s]"""
+
+    def water_litres(self, edges_s: FloatArray) -> FloatArray:
+        """Return site water between neighbouring edges; NaN where unknown. (m-1,) [L]"""
+        if self.water_litres_per_s is None:
+            return np.full(len(edges_s) - 1, np.nan)
+        return self.water_litres_per_s.integrals_between(edges_s)
 
     @property
     def has_supply(self) -> bool:
@@ -89,7 +96,9 @@ def read_meter(record: Record, ledger: SiteLedger, books: SiteBooks) -> SiteMete
         other_w=draw.other_w,
         storage=storage,
         onsite=books.onsite_w,
-        water_litres_per_s=series(draw.water_litres_per_s),
+        water_litres_per_s=None
+        if np.isnan(draw.water_litres_per_s).all()
+        else series(draw.water_litres_per_s),
         bound_w=_bound(books.physics, ledger.bound_w.at(edges_s), edges_s, weather),
         overheated_s=float(widths_s[draw.heat_w > draw.capacity_w * (1.0 + 1e-12)].sum()),
     )

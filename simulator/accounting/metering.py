@@ -90,7 +90,7 @@ def _hourly(
         "it_energy_j": it_j,
         "facility_energy_j": meter.meter.integrals_between(edges_s),
         "pue": np.divide(load_j, it_j, out=np.full_like(it_j, np.nan), where=it_j > 0.0),
-        "site_water_litres": meter.water_litres_per_s.integrals_between(edges_s),
+        "site_water_litres": meter.water_litres(edges_s),
         "limit_w": _limit(record, code, edges_s),
         "peak_15min_power_w": peak_15min_w,
         "peak_power_w": largest_between(meter.meter, edges_s),

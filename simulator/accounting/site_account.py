@@ -83,7 +83,7 @@ def account_site(
     capital, notes = _capital(own, books, rules, record.horizon_s, facts.name)
 
     shared = _shared_usd(intervals, rules)
-    parts = {part: _known_sum(amount) for part, amount in shared.items()} | {
+    parts = {part: float(amount.sum()) for part, amount in shared.items()} | {
         "network_charge": float(by_month.sum())
     }
     for part in _CAPITAL_PARTS:
@@ -92,7 +92,10 @@ def account_site(
     embodied_g = sum(capital["embodied"][i] * pool.gpus * record.horizon_s for i, (_, pool) in enumerate(own))
     totals = _totals(meter, intervals, record.horizon_s) | {"embodied_gco2e": embodied_g}
     if np.isnan(totals["energy_cost_usd"]):
-        notes = (*notes, f"{facts.name}: energy has no price; give the grid's or a tariff's to count it")
+        notes = (
+            *notes,
+            f"{facts.name}: energy has no price, so the cost is unknown; give the grid's or a tariff's",
+        )
     account = SiteAccount(
         name=facts.name,
         hourly=hours,
@@ -146,7 +149,7 @@ def _intervals(record: Record, meter: SiteMeter, books: SiteBooks, edges_s: Floa
         clean_j=import_j * held(signals.clean_fraction, "clean fraction"),
         price_usd_per_kwh=price,
         energy_usd=paid_usd,
-        water_litres=meter.water_litres_per_s.integrals_between(edges_s),
+        water_litres=meter.water_litres(edges_s),
         source_water_litres=import_j / J_PER_KWH * held(signals.source_water_litres_per_kwh, "source water"),
     )
 
@@ -197,23 +200,30 @@ def _month_length_s(record: Record, moment_s: float, timezone: str) -> float:
 def _capital(
     own: list[tuple[int, PoolFacts]], books: SiteBooks, rules: BookRules, horizon_s: float, site: str
 ) -> tuple[dict[str, FloatArray], tuple[str, ...]]:
-    """Return what each pool's GPU costs per second held or idle, by part, and embodied grams."""
+    """Return what each pool's GPU costs per second held or idle, by part, and embodied grams.
+
+    What needs a blank of the catalog is NaN: a sum without it would look like a small number.
+    """
     rates = {part: np.zeros(len(own)) for part in (*_CAPITAL_PARTS, "embodied")}
     notes: list[str] = []
     spec = rules.cost
     gpus = sum(pool.gpus for _, pool in own)
+    if spec is None or not rules.embodied:
+        rates["embodied"][:] = np.nan
     if spec is None or gpus == 0:
         return rates, ()
     for index, (_, pool) in enumerate(own):
         node, where = pool.node, f"{site}.{pool.name}"
         if node.price_usd is None:
-            notes.append(f"{where}: node {node.node_type} has no price; its hardware is not in the cost")
+            rates["hardware"][index] = rates["maintenance"][index] = np.nan
+            notes.append(f"{where}: node {node.node_type} has no price, so the cost is unknown")
         else:
             rates["hardware"][index], rates["maintenance"][index] = cost.node_usd_per_gpu_s(
                 spec, node.price_usd, node.gpus_per_node
             )
         if rules.embodied and node.embodied_gco2e is None:
-            notes.append(f"{where}: node {node.node_type} has no embodied carbon; it is not counted")
+            rates["embodied"][index] = np.nan
+            notes.append(f"{where}: node {node.node_type} has no embodied carbon in the catalog: unknown")
         elif rules.embodied and node.embodied_gco2e is not None:
             rates["embodied"][index] = embodied_g_per_gpu_s(
                 node.embodied_gco2e, node.gpus_per_node, spec.gpu_life_s
@@ -231,7 +241,8 @@ def _shared_usd(intervals: _Intervals, rules: BookRules) -> dict[str, FloatArray
     water_usd = (rules.cost.water_usd_per_litre or 0.0) if rules.cost is not None else 0.0
     return {
         "energy": intervals.energy_usd,
-        "water": intervals.water_litres * water_usd,
+        # Unknown litres at no price cost nothing.
+        "water": intervals.water_litres * water_usd if water_usd else np.zeros_like(intervals.energy_usd),
         "carbon_price": intervals.location_g / G_PER_T * rules.carbon_price_usd_per_t,
     }
 
@@ -260,7 +271,7 @@ def _rows(
         "location_gco2e": intervals.location_g,
         "market_gco2e": intervals.market_g,
         "marginal_gco2e": intervals.marginal_g,
-        "cost_usd": charge + sum(np.nan_to_num(amount) for amount in shared.values()),
+        "cost_usd": charge + sum(shared.values()),
         "water_litres": intervals.water_litres,
         "source_water_litres": intervals.source_water_litres,
     }
@@ -324,8 +335,3 @@ def _components(meter: SiteMeter) -> dict[str, StepSeries]:
     if meter.onsite is not None:
         found["onsite"] = meter.onsite
     return found
-
-
-def _known_sum(amount: FloatArray) -> float:
-    """Return the sum, with what is unknown as nil."""
-    return float(np.nan_to_num(amount).sum())

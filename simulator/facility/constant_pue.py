@@ -24,7 +24,9 @@ class ConstantPue:
     """
 
     pue: Annotated[Ratio, "Facility energy over IT energy, at least 1."] = 1.0
-    wue_litres_per_kwh: Annotated[LitresPerKwh, "Site water over IT energy."] = 0.0
+    wue_litres_per_kwh: Annotated[LitresPerKwh | None, "Site water over IT energy; unknown if left out."] = (
+        None
+    )
     capacity_w: Annotated[Watts, "Rated heat; sized to the site's largest heat if left out."] = 0.0
     supply_temperature_c: Annotated[Celsius, "Coolant sent to the IT."] = 25.0
 
@@ -34,7 +36,7 @@ class ConstantPue:
         """Refuse a PUE below 1: the IT is part of the facility."""
         if not self.pue >= 1.0:
             raise ValueError(f"pue is {self.pue}; facility energy includes IT energy, so it is at least 1")
-        if not self.wue_litres_per_kwh >= 0.0:
+        if self.wue_litres_per_kwh is not None and not self.wue_litres_per_kwh >= 0.0:
             raise ValueError(f"wue is {self.wue_litres_per_kwh} L/kWh; it cannot be negative")
 
     def sized_for(self, heat_w: float) -> Self:
@@ -54,7 +56,10 @@ class ConstantPue:
         capacity_w = self.capacity_w * working
         return PlantDraw(
             power_w=(self.pue - 1.0) * heat,
-            water_litres_per_s=heat * self.wue_litres_per_kwh / J_PER_KWH,
+            # A PUE says nothing of water.
+            water_litres_per_s=np.full_like(heat, np.nan)
+            if self.wue_litres_per_kwh is None
+            else heat * self.wue_litres_per_kwh / J_PER_KWH,
             capacity_w=capacity_w,
             supply_c=settled_supply_c(
                 self.supply_temperature_c, heat, capacity_w, self.capacity_w, _APPROACH_K

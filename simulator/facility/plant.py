@@ -22,7 +22,7 @@ class PlantDraw:
     power_w: FloatArray
     """Electricity of fans, pumps, chillers and the plant's own needs. [W]"""
     water_litres_per_s: FloatArray
-    """Water evaporated and blown down on site. [L/s]"""
+    """Water evaporated and blown down on site; NaN where unknown. [L/s]"""
     capacity_w: FloatArray
     """Most heat the plant could carry in this weather. [W]"""
     supply_c: FloatArray

@@ -32,14 +32,15 @@ _REASONS: Final[Mapping[str, str]] = {
     "mean_jct_s": "no job finished",
     "makespan_s": "no job finished",
     "pue": "IT drew no energy",
-    "wue_litres_per_kwh": "IT drew no energy",
+    "wue_litres_per_kwh": "IT drew no energy, or the plant was given without its water",
+    "site_water_m3": "the plant was given without its water",
     "marginal_tco2e": "the grid gives no marginal intensity, and none is guessed",
     "embodied_tco2e": "the books leave embodied carbon out, or a node's is blank in the catalog",
     "cfe_fraction": "the grid gives no clean share",
     "source_water_m3": "the grid gives no water of generation",
     "energy_cost_usd": "no energy price is set",
-    "total_cost_usd": "no price is set",
-    "usd_per_productive_gpu_hour": "nothing was productive, or no price is set",
+    "total_cost_usd": "a part has no price: energy, or a node of the catalog",
+    "usd_per_productive_gpu_hour": "nothing was productive, or a part has no price",
 }
 
 #: Key -> the file it can be recomputed from.

@@ -10,6 +10,7 @@ from simulator.facility.constant_pue import ConstantPue
 from simulator.facility.site import SitePhysics
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S, MONTH_S, YEAR_S
+from simulator.grid.signals import constant_signals
 from simulator.telemetry import NodeFacts, PoolFacts, SiteFacts
 
 HORIZON_S = 4 * HOUR_S
@@ -95,21 +96,59 @@ def test_every_part_of_the_cost_by_hand(record, site_books):
     require_balance(books)
 
 
-def test_a_blank_price_is_left_out_and_said(record, site_books):
+def test_a_blank_makes_the_sum_unknown_and_is_said(record, site_books):
+    """Not nil: a total without the hardware would read as a cheap fleet."""
     node = NodeFacts("mystery", "gpu", 8, 60.0, 400.0, None, None)
     books = account(
         record(pools=(PoolFacts("p", 0, 4, node),)), {"here": site_books()}, BookRules(cost=pack())
     )
-    assert books.cost_usd["hardware"] == 0.0
+    assert np.isnan([books.cost_usd["hardware"], books.cost_usd["maintenance"]]).all()
+    assert books.cost_usd["energy"] > 0.0
+    for name in ("total_cost_usd", "usd_per_productive_gpu_hour", "embodied_tco2e"):
+        assert np.isnan(books.totals[name]), name
+    assert np.isnan(books.jobs["cost_usd"]).all()
+    assert np.isnan(books.idle["embodied_gco2e"]).all()
     assert books.notes == (
-        "here.p: node mystery has no price; its hardware is not in the cost",
-        "here.p: node mystery has no embodied carbon; it is not counted",
+        "here.p: node mystery has no price, so the cost is unknown",
+        "here.p: node mystery has no embodied carbon in the catalog: unknown",
     )
+    require_balance(books)
+
+
+def test_energy_without_a_price_makes_the_cost_unknown(record, site_books):
+    signals = constant_signals(HORIZON_S, 400.0)
+    books = account(record(), {"here": site_books(signals=signals)}, BookRules(cost=pack()))
+    for name in ("energy_cost_usd", "total_cost_usd", "usd_per_productive_gpu_hour"):
+        assert np.isnan(books.totals[name]), name
+    assert np.isnan(books.cost_usd["energy"])
+    assert books.cost_usd["hardware"] > 0.0
+    assert np.isnan(books.jobs["cost_usd"]).all()
+    assert [note for note in books.notes if "no price" in note]
+    require_balance(books)
+
+
+def test_an_audit_does_not_pass_what_one_side_does_not_know():
+    from simulator.accounting.books import AuditEntry
+
+    assert AuditEntry("x", float("nan"), 5.0).relative == np.inf
+    assert AuditEntry("x", 5.0, float("nan")).relative == np.inf
+
+
+def test_a_pue_says_nothing_of_water(record, site_books):
+    """Water that nobody gave is unknown, and at no price costs nothing."""
+    physics = SitePhysics(ConstantPue(pue=1.25).sized_for(1e9))
+    books = account(record(), {"here": site_books(physics=physics)}, BookRules(cost=pack()))
+    assert np.isnan(books.totals["site_water_m3"])
+    assert np.isnan(books.totals["wue_litres_per_kwh"])
+    assert np.isnan(books.sites[0].hourly["site_water_litres"]).all()
+    assert np.isnan(books.jobs["water_litres"]).all()
+    assert books.totals["total_cost_usd"] > 0.0
+    require_balance(books)
 
 
 def test_embodied_carbon_can_be_left_out(record, site_books):
     books = account(record(), {"here": site_books()}, BookRules(cost=pack(), embodied=False))
-    assert books.totals["embodied_tco2e"] == 0.0
+    assert np.isnan(books.totals["embodied_tco2e"])
     assert not books.notes
 
 
@@ -140,7 +179,7 @@ def test_source_water_is_its_own_column(record, site_books):
     signals = replace(site_books().signals, source_water_litres_per_kwh=StepSeries.constant(2.0, HORIZON_S))
     books = account(record(), {"here": site_books(signals=signals)}, BookRules())
     assert books.totals["source_water_m3"] == pytest.approx(2.0 * 5.65 * 4 / 1000)
-    assert books.totals["site_water_m3"] == 0.0
+    assert np.isnan(books.totals["site_water_m3"])  # the plant is a PUE alone
 
 
 def test_months_are_the_site_s_own(record, site_books, bare):
