@@ -23,8 +23,8 @@ from simulator.telemetry.record import NodeFacts, PoolFacts, SiteFacts
 if TYPE_CHECKING:
     from simulator.network.topology import Fabric
 
-#: Switch ports per GPU port in a fabric without oversubscription: the leaf's own, and a pair
-#: between leaf and spine.
+#: Ports that a level of switches adds per GPU port below it, without oversubscription: one up
+#: and one down.
 _PORTS_ABOVE = 2.0
 
 
@@ -147,25 +147,41 @@ def rated_nodes_w(scenario: Scenario, site: Site) -> float:
 
 
 def network_power_w(scenario: Scenario, site: Site) -> float:
-    """Return the constant power of switches and optics. [W]"""
+    """Return the constant power of switches and optics. [W]
+
+    Each GPU has a port at its leaf, and each level above two more (up and down), fewer where it
+    is oversubscribed. A port slower than the catalog's nearest draws that much less: several
+    GPUs share one.
+    """
     if site.network_power_w is not None:
         return float(site.network_power_w)
-    total_w = 0.0
     catalog = scenario.catalog
+    if sum(pool.nodes for pool in site.pools) < 2:
+        return 0.0
+    per_gpu = 1.0 + sum(_PORTS_ABOVE / over for over in _levels_above(site))
+    total_w = 0.0
     for pool in site.pools:
         node = catalog.node(pool.node)
-        if pool.nodes == 1 or not node.nic_bandwidth_bytes_per_s:
-            continue
-        ports = pool.nodes * node.gpus_per_node
-        above = 1.0 + (
-            _PORTS_ABOVE / site.fabric.oversubscription if pool.nodes > site.fabric.nodes_per_leaf else 0.0
-        )
-        total_w += ports * above * _port_w(scenario, node.nic_bandwidth_bytes_per_s)
+        bandwidth_bytes_per_s = site.fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s
+        if bandwidth_bytes_per_s:
+            gpus = pool.nodes * node.gpus_per_node
+            total_w += gpus * per_gpu * _port_w(scenario, bandwidth_bytes_per_s)
     return total_w
 
 
+def _levels_above(site: Site) -> list[float]:
+    """Return the oversubscription of each level of switches above the leaves, as the fabric has it."""
+    leaves = -(-sum(pool.nodes for pool in site.pools) // site.fabric.nodes_per_leaf)
+    if leaves == 1:
+        return []
+    per_pod = site.fabric.leaves_per_pod
+    if per_pod and leaves > per_pod:
+        return [1.0, site.fabric.oversubscription]
+    return [site.fabric.oversubscription]
+
+
 def _port_w(scenario: Scenario, bandwidth_bytes_per_s: float) -> float:
-    """Return the power of one switch port of about that bandwidth. [W]"""
+    """Return the power of one port of a bandwidth: the nearest link's, by its share of it. [W]"""
     catalog = scenario.catalog
     links = [
         link for link in (catalog.link(name) for name in catalog.names("links")) if link.port_w is not None
@@ -175,7 +191,7 @@ def _port_w(scenario: Scenario, bandwidth_bytes_per_s: float) -> float:
     nearest = min(
         links, key=lambda link: (abs(link.bandwidth_bytes_per_s - bandwidth_bytes_per_s), link.name)
     )
-    return float(nearest.port_w or 0.0)
+    return float(nearest.port_w or 0.0) * bandwidth_bytes_per_s / nearest.bandwidth_bytes_per_s
 
 
 def _pool(scenario: Scenario, site: int, pool: Pool) -> PoolPlan:
