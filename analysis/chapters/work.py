@@ -88,20 +88,26 @@ def training(material: Material) -> str:
             job["state"]
             if job["finished_s"] is None
             else f"{job['state']} {material.local(job['finished_s'])}",
-            percent(job["mfu_fraction"]),
+            f"{percent(job['mfu_fraction'])} {job['mfu_convention']}".strip(),
             percent(job["ettr_fraction"]),
             f"{job['restarts'] or 0:.0f}",
             render(job["wait_s"] or 0.0, "s"),
             render(job["run_s"] or 0.0, "s"),
+            f"{digits(job['facility_energy_mwh'])} MWh",
+            "n/a" if job["it_w_per_gpu"] is None else f"{job['it_w_per_gpu']:.0f} W {job['watts']}",
+            f"{digits(job['location_tco2e'])} t",
             material.money(job["cost_usd"]),
         ]
         for job in jobs[:_MOST_ROWS]
     ]
-    columns = ["Job", "GPUs", "Tokens", "State", "MFU", "ETTR", "Restarts", "Waited", "Ran", "Cost"]
+    columns = ["Job", "GPUs", "Tokens", "State", "MFU", "ETTR", "Restarts", "Waited", "Ran"]
+    columns += ["At the meter", "IT per GPU", "CO2e", "Cost"]
     return table(columns, rows, text_columns=1) + paragraphs(
         [
-            "MFU is the model's FLOP over the dense peak while running. ETTR is useful time over time held "
-            "and waited; bubbles and communication inside a step lower MFU, not ETTR.",
+            "MFU is the model's FLOP over the dense peak while running; model-full lets every query meet "
+            "every key, model-causal half of them. Energy at the meter holds the job's part of network, "
+            "losses and cooling; IT per GPU is the GPU and its share of the host while held. ETTR is useful "
+            "time over time held and waited; bubbles and communication inside a step lower MFU, not ETTR.",
             *_left_out(len(jobs)),
         ]
     )

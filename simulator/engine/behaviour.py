@@ -45,6 +45,8 @@ class Behaviour:
     """What a move to another site must transfer. [B]"""
     flop_per_unit: float = math.nan
     peak_flop_per_s: float = math.nan
+    mfu_convention: str = ""
+    """Which operations `flop_per_unit` counts."""
     productive_share: float = 1.0
     """Share of running time that is neither bubble nor exposed communication."""
     unit_is_tokens: bool = False

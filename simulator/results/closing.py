@@ -121,11 +121,15 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
         else:
             parts.append(f"{job['state']} at the end")
         if job["mfu_fraction"] is not None:
-            parts.append(f"MFU {render(job['mfu_fraction'], 'fraction')}")
+            parts.append(f"MFU {render(job['mfu_fraction'], 'fraction')} ({job['mfu_convention']})")
         if job["restarts"]:
             parts.append(f"{job['restarts']:.0f} restart{'s' if job['restarts'] != 1 else ''}")
         if job["ettr_fraction"] is not None:
             parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}")
+        if job["facility_energy_mwh"] is not None and job["it_w_per_gpu"] is not None:
+            parts.append(f"{_rounded(job['facility_energy_mwh'], 4)} MWh at the meter")
+            parts.append(f"{_rounded(job['location_tco2e'], 4)} t")
+            parts.append(f"{job['it_w_per_gpu']:.0f} W/GPU {job['watts']}")
         said.append(f"{job['job']}: {', '.join(parts)}")
     if len(found["training"]) > _MOST:
         said.append(f"and {len(found['training']) - _MOST} more training jobs")
@@ -180,7 +184,17 @@ def _power(found: Mapping[str, Any]) -> list[str]:
             f"peak 15 min {_of(render(peak, 'W'), render(limit, 'W')) if limit else render(peak, 'W')}"
         )
     parts.append(f"load factor {_number(power['load_factor_fraction'], '.2f')}")
-    return _block("Power", ["  ".join(parts)])
+    said = ["  ".join(parts)]
+    if len(power["by_site"]) > 1:
+        said.append(
+            "  "
+            + "; ".join(
+                f"{site['name']} IT {_rounded(site['it_energy_mwh'], 4)}, "
+                f"meter {_rounded(site['facility_energy_mwh'], 4)} MWh"
+                for site in power["by_site"][:_MOST]
+            )
+        )
+    return _block("Power", said)
 
 
 def _carbon(found: Mapping[str, Any]) -> list[str]:
@@ -211,28 +225,33 @@ def _carbon(found: Mapping[str, Any]) -> list[str]:
 def _water(found: Mapping[str, Any]) -> list[str]:
     water = found["water"]
     site, source = water["site_water_m3"], water["source_water_m3"]
-    if site is None:
-        return _block("Water", ["not accounted"])
+    on_site = "site unknown" if site is None else f"site {_rounded(site, 4)} m3"
     behind = "source unknown" if source is None else f"source {_rounded(source, 4)} m3"
-    return _block("Water", [f"site {_rounded(site, 4)} m3  {behind}"])
+    return _block("Water", [f"{on_site}  {behind}"])
 
 
 def _cost(found: Mapping[str, Any]) -> list[str]:
     cost, code = found["cost"], str(found["currency"])
     total = cost["total_cost_usd"]
-    if total is None:
-        return _block("Cost", ["no price is set"])
 
     def money(usd: float) -> float:
         return in_currency(usd, code)
 
+    known = {name: usd for name, usd in cost["parts_usd"].items() if usd is not None}
+    missing = [name.replace("_", " ") for name, usd in cost["parts_usd"].items() if usd is None]
+    if total is None:
+        total = sum(known.values())
     size, letter = (MEGA, "M") if money(total) >= 10 * MEGA else (KILO, "k")
-    parts = sorted(cost["parts_usd"].items(), key=lambda item: (-item[1], item[0]))
+    parts = sorted(known.items(), key=lambda item: (-item[1], item[0]))
     large = [(name.replace("_", " "), usd) for name, usd in parts if usd >= 0.01 * total]
     rest = sum(usd for _, usd in parts) - sum(usd for _, usd in large)
     large += [("other", rest)] if rest > 0 else []
     listed = ", ".join(f"{name} {_amount(money(usd) / size)}" for name, usd in large)
     year = f" of {cost['price_year']}" if cost["price_year"] else ""
+    if missing:
+        # A sum of what is known would read as the cost.
+        known_parts = f"; known, in {letter}{code}{year}: {listed}" if listed else ""
+        return _block("Cost", [f"unknown: no price of {', '.join(missing)}{known_parts}"])
     said = [f"{_amount(money(total) / size)} {letter}{code}{year}: {listed}"]
     units = [
         f"{_rounded(money(cost[key]), 3)} per {word}"

@@ -208,7 +208,16 @@ def _idle_tail(run: Run, jobs: Jobs, free_h: float) -> dict[str, Any] | None:
 def _training(run: Run, jobs: Jobs) -> list[dict[str, Any]]:
     names = ("gpus", "tokens", "finished_s", "wait_s", "run_s", "mfu_fraction", "restarts", "cost_usd")
     columns = {name: jobs.number(name) for name in names}
+    gpu_s, it_j, meter_j, grams = (
+        jobs.number(name) for name in ("gpu_seconds", "it_energy_j", "facility_energy_j", "location_gco2e")
+    )
+    convention = jobs.table.column("mfu_convention").to_pylist()
     more = {row["job"]: row for row in run.provenance.get("training", ())}
+    given = {
+        said["name"]
+        for said in run.provenance["scenario"].get("workloads") or ()
+        if said.get("power_per_gpu_w") is not None
+    }
     found = []
     for row, kind in enumerate(jobs.kind):
         if kind != "training":
@@ -217,7 +226,15 @@ def _training(run: Run, jobs: Jobs) -> list[dict[str, Any]]:
         found.append(
             {"job": name, "state": jobs.state[row]}
             | {key: float(values[row]) for key, values in columns.items()}
-            | {"ettr_fraction": more.get(name, {}).get("ettr_fraction")}
+            | {
+                "ettr_fraction": more.get(name, {}).get("ettr_fraction"),
+                "mfu_convention": convention[row],
+                "facility_energy_mwh": float(meter_j[row]) / J_PER_MWH,
+                "location_tco2e": float(grams[row]) / G_PER_T,
+                # Of the GPU and its share of the host, while it was held.
+                "it_w_per_gpu": float(it_j[row] / gpu_s[row]) if gpu_s[row] > 0 else None,
+                "watts": "given" if name in given else "modelled",
+            }
         )
     return found
 
@@ -303,7 +320,27 @@ def _power(run: Run) -> dict[str, Any]:
     )
     limits = [site["limit_w"] for site in run.provenance["sites"]]
     known = bool(limits) and all(limit is not None for limit in limits)
-    return {name: run.summary[name] for name in names} | {"limit_w": sum(limits) if known else None}
+    return {name: run.summary[name] for name in names} | {
+        "limit_w": sum(limits) if known else None,
+        "by_site": _energy_by_site(run),
+    }
+
+
+def _energy_by_site(run: Run) -> list[dict[str, Any]]:
+    hourly = run.table("hourly")
+    name = np.array(hourly.column("site").to_pylist() or [], dtype=object)
+    it_j, meter_j = (
+        np.asarray(hourly.column(column).to_numpy(), dtype=np.float64)
+        for column in ("it_energy_j", "facility_energy_j")
+    )
+    return [
+        {
+            "name": site["name"],
+            "it_energy_mwh": float(it_j[name == site["name"]].sum()) / J_PER_MWH,
+            "facility_energy_mwh": float(meter_j[name == site["name"]].sum()) / J_PER_MWH,
+        }
+        for site in run.provenance["sites"]
+    ]
 
 
 def _cost(run: Run) -> dict[str, Any]:

@@ -145,6 +145,7 @@ def job_rows(record: Record, books: Books) -> dict[str, Any]:
         "queue": [*jobs.queue, *([""] * idle)],
         "model": [*jobs.model, *([""] * idle)],
         "state": [*jobs.state, *(["idle"] * idle)],
+        "mfu_convention": [*jobs.mfu_convention, *([""] * idle)],
         "site": [place[0] for place in (*of_job, *places)],
         "pool": [place[1] for place in (*of_job, *places)],
         "gpu_type": [place[2] for place in (*of_job, *places)],

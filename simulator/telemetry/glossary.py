@@ -27,7 +27,10 @@ SUMMARY: Final[dict[str, Term]] = {
     ),
     "down_fraction": Term("", "GPU-seconds owned", "modelled", "failed or in maintenance"),
     "mfu_fraction": Term(
-        "", "training jobs while running", "modelled", "model FLOP over dense peak, GPU-second weighted"
+        "",
+        "training jobs while running",
+        "modelled",
+        "model FLOP over dense peak, GPU-second weighted; model-full: every query meets every key",
     ),
     "ettr_fraction": Term(
         "", "training jobs since submission", "modelled", "productive over run, queue, lost and restart time"

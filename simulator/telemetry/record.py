@@ -123,6 +123,8 @@ class JobOutcome:
     """Model FLOP per unit of work (per token); NaN where MFU has no meaning."""
     peak_flop_per_s: FloatArray
     """Dense peak of one GPU at the precision used; NaN where MFU has no meaning."""
+    mfu_convention: list[str]
+    """Which FLOP `flop_per_unit` counts, as `llm.flops.FlopConvention` names it; empty where none."""
 
     def __len__(self) -> int:
         """Jobs."""

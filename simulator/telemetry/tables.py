@@ -121,6 +121,7 @@ _JOBS = Table(
         Column("restarts", "int32", "", "restarts after failures"),
         Column("preemptions", "int32", "", "stops by decision"),
         Column("mfu_fraction", "float64", "", "model FLOP over dense peak while running; null if n/a"),
+        Column("mfu_convention", "str", "", "FLOP that mfu_fraction counts: model-full; empty if n/a"),
         Column("it_energy_j", "float64", "J", "IT energy of the held GPUs and their host share"),
         Column("facility_energy_j", "float64", "J", "energy at the meter, overhead shared"),
         Column("location_gco2e", "float64", "g", "location-based carbon of facility energy"),

@@ -103,6 +103,7 @@ def make_record(world: World) -> Record:
         "preemptions": np.zeros(count, dtype=np.int32),
         "flop_per_unit": np.full(count, np.nan),
         "peak_flop_per_s": np.full(count, np.nan),
+        "mfu_convention": [""] * count,
     }
     outages = list(world.outages)
     return Record(

@@ -29,7 +29,7 @@ def digest(**changes):
         "jobs": [],
         "power": {
             "it_energy_mwh": 1.0, "facility_energy_mwh": 1.2, "pue": 1.2, "peak_15min_power_w": 60e3,
-            "load_factor_fraction": 0.8, "limit_w": None,
+            "load_factor_fraction": 0.8, "limit_w": None, "by_site": [],
         },
         "carbon": {
             "location_tco2e": 0.4, "market_tco2e": 0.4, "marginal_tco2e": None, "embodied_tco2e": None,
@@ -71,7 +71,9 @@ def service(name):
 
 def job(name):
     return {"job": name, "tokens": 2.5e12, "finished_s": None, "state": "running", "mfu_fraction": 0.4,
-            "restarts": 5.0, "ettr_fraction": 0.97}  # fmt: skip
+            "mfu_convention": "model-full", "restarts": 5.0, "ettr_fraction": 0.97,
+            "facility_energy_mwh": 1290.0, "location_tco2e": 553.2, "it_w_per_gpu": 330.0,
+            "watts": "given"}  # fmt: skip
 
 
 FULL = {
@@ -123,9 +125,38 @@ def test_at_most_thirty_lines_of_a_hundred_columns(changes):
 
 def test_what_is_unknown_says_so():
     text = "\n".join(lines())
-    for words in ("marginal unknown", "embodied unknown", "source unknown", "no price is set", "nobody",
+    for words in ("marginal unknown", "embodied unknown", "source unknown", "nobody",
                   "none set", "none was asked for", "nothing to watch", "1 seed"):  # fmt: skip
         assert words in text, words
+
+
+def test_a_cost_with_an_unknown_part_is_no_sum():
+    cost = FULL["cost"] | {"total_cost_usd": None, "parts_usd": {"hardware": 5e4, "energy": None}}
+    text = "\n".join(lines(cost=cost))
+    assert "unknown: no price of energy; known, in kUSD of 2025: hardware 50" in text
+    assert "0 kUSD" not in text
+
+
+def test_water_nobody_gave_is_unknown():
+    text = "\n".join(lines(water={"site_water_m3": None, "source_water_m3": 3.0}))
+    assert "site unknown  source 3 m3" in text
+
+
+def test_each_training_job_says_its_energy_and_whose_watts():
+    text = " ".join(" ".join(lines(training=[job("fed"), job("own") | {"watts": "modelled"}])).split())
+    assert "MFU 40 % (model-full)" in text
+    assert text.count("1,290 MWh at the meter, 553.2 t") == 2
+    assert "330 W/GPU given" in text
+    assert "330 W/GPU modelled" in text
+
+
+def test_sites_are_told_apart():
+    by_site = [
+        {"name": "fed", "it_energy_mwh": 1172.3, "facility_energy_mwh": 1289.5},
+        {"name": "own", "it_energy_mwh": 1066.0, "facility_energy_mwh": 1173.0},
+    ]
+    text = " ".join(" ".join(lines(power=digest()["power"] | {"by_site": by_site})).split())
+    assert "fed IT 1,172, meter 1,290 MWh; own IT 1,066, meter 1,173 MWh" in text
 
 
 def test_gpu_hours_stay_whole_when_lines_are_cut():
