@@ -141,6 +141,7 @@ class JobBuilder:
             state_bytes=state_bytes,
             flop_per_unit=flop,
             peak_flop_per_s=peak,
+            mfu_convention=FlopConvention.MODEL_FULL.value,
             unit_is_tokens=True,
             flows=True,
         )
@@ -248,6 +249,10 @@ class JobBuilder:
             if workload.mfu_fraction is not None:
                 peak = peak_flop_per_s(gpu, workload.precision)
                 step_s = layout.tokens_per_step * flop / (workload.mfu_fraction * peak * gpus)
+                if watts is None:
+                    return GivenProfile.at_mfu(
+                        gpu, layout.tokens_per_step, step_s, workload.mfu_fraction, workload.precision
+                    )
                 return GivenProfile.on(gpu, layout.tokens_per_step, step_s, load_w=watts)
             spread = self._spread(placement, pool, used.gpus)
             profile = estimate(

@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.catalog.entries import GpuSpec
 from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.performance.coefficients import training_coefficients
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
 
@@ -42,6 +43,37 @@ class GivenProfile:
         power = gpu_power(gpu)
         watts = power.compute_w if load_w is None else load_w
         return cls(unit_per_step, step_s, watts, min(power.floor_w, watts))
+
+    @classmethod
+    def at_mfu(
+        cls, gpu: GpuSpec, unit_per_step: float, step_s: float, mfu_fraction: float, precision: str
+    ) -> GivenProfile:
+        """Return the profile of a job of which only its MFU is known.
+
+        MFU over what big products reach of the peak is the share of the time spent in them. What
+        fills the rest nobody said: half of it is taken as streaming memory, half as waiting in
+        collectives, the two ends of what training does besides.
+
+        Parameters
+        ----------
+        gpu
+            Where it runs.
+        unit_per_step, step_s
+            Work and time of a step. [tokens], [s]
+        mfu_fraction
+            Model FLOP over the dense peak of ``precision``.
+        precision
+            Of the products.
+        """
+        power, reached = gpu_power(gpu), training_coefficients(gpu.generation)
+        relative = {
+            "fp8": reached.fp8_relative_efficiency,
+            "fp4": reached.fp4_relative_efficiency,
+        }.get(precision, 1.0)
+        products = min(1.0, mfu_fraction / (reached.gemm_efficiency * relative))
+        rest_w = 0.5 * (power.memory_w + power.communication_w)
+        watts = products * power.compute_w + (1.0 - products) * rest_w
+        return cls.on(gpu, unit_per_step, step_s, load_w=watts)
 
     @property
     def breakdown(self) -> Mapping[str, float]:
