@@ -79,6 +79,11 @@ class PoolFree:
         self.held: dict[int, int] = {}
         self.free_gpus = nodes * gpus_per_node
 
+    @property
+    def lost_gpus(self) -> int:
+        """GPUs that nobody holds and nobody can have, because their nodes are down."""
+        return self.down.bit_count() * self.gpus_per_node - sum(self.held.values())
+
     def free_on(self, node: int) -> int:
         """Return the free GPUs of a node; 0 for a node that is down."""
         bit = 1 << node

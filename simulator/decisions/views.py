@@ -145,8 +145,6 @@ class QueueView:
         "ends",
         "free_gpus",
         "freed",
-        "head",
-        "head_reason",
         "jobs",
         "memory",
         "name",
@@ -171,27 +169,25 @@ class QueueView:
         """Sites of its pools, in order."""
         self.jobs = jobs
         self.claim = claim
-        """Find a place for a job by the queue's placement and hold it until the pass ends, or
-        return None; the first job refused in a pass is the queue's head."""
+        """Find a place for a waiting job by the queue's placement and hold it until the pass
+        ends, or return None. The reason for the first refusal of a pass is why the head waits."""
         self.read_signal = read_signal
         self.now_s = 0.0
         self.waiting: list[int] = []
         """Admitted waiting jobs in the queue's order."""
         self.arrived: list[int] = []
-        """Those of `waiting` that came since the last pass."""
+        """Those of `waiting` that came since the last pass, in the same order."""
         self.freed = True
-        """Whether GPUs came free since the last pass."""
+        """Whether GPUs came free since the last pass, the free ones changed in another way than
+        by what this queue started, or its head went away without a start."""
         self.ends: list[tuple[float, int]] = []
-        """(expected end, job) of the queue's running and claimed jobs, sorted; the end may be
-        past (overdue). [s since the run's start]"""
+        """(expected end, job) of all that hold or claimed GPUs of the queue's pools, those of
+        other queues too, sorted; the end may be past (overdue). [s since the run's start]"""
         self.releases: Sequence[int] = ()
         """GPUs by job index that come free at those ends."""
         self.free_gpus = 0
         """Free GPUs by count, less the claims of this pass."""
         self.total_gpus = 0
-        self.head = -1
-        """The first job refused in this pass, or in the last one if none was yet."""
-        self.head_reason = ""
         self.memory: Any = None
         """What the policy last answered as Remember."""
 

@@ -49,6 +49,10 @@ class Caps:
             self._in_force[by, decision.target] = clock, watts
         for job in jobs:
             self._refresh(job)
+        for pool in self.engine.pools:
+            if pool.may_start is not None:
+                # Other clocks leave other jobs room below a ceiling in watts.
+                self.engine.pool_changed(pool.code)
         return ""
 
     def throttle(self, site: str, clock_fraction: float) -> None:

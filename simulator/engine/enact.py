@@ -23,11 +23,12 @@ from simulator.decisions import (
     Store,
     Wake,
 )
-from simulator.decisions.reasons import CODE, DECISION_HOLD, MOVING
+from simulator.decisions.reasons import DECISION_HOLD, MOVING
 from simulator.foundation.time_grid import Priority, snap_up
 from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
+    from simulator.engine.board import Board
     from simulator.engine.engine import Engine
     from simulator.engine.queues import Queue
 
@@ -90,36 +91,30 @@ class Enactor:
             case Resume(job):
                 if board.phase[job] == Phase.SUSPENDED:
                     engine.requeue(job)
-                else:
-                    engine.queue_of[job].unhold(job)
-                    engine.decide_soon()
+                    return ""
+                engine.decide_soon()
+                return engine.queue_of[job].unhold(job)
             case Hold(job, until_s, reason):
-                if board.phase[job] != Phase.QUEUED or board.held_gpus[job]:
+                queue = engine.queue_of[job]
+                if not queue.waits(job):
                     return "the job is not waiting"
-                engine.queue_of[job].hold(job, until_s, reason or DECISION_HOLD)
+                queue.hold(job, until_s, reason or DECISION_HOLD)
+                # Whoever stood behind it may be the head now.
+                queue.dirty = True
+                engine.decide_soon()
             case Resize(job, gpus):
                 return self._resize(job, gpus)
             case Replace(job, node):
                 return engine.failures.replace(job, node)
             case Assign(job, name):
-                if name not in engine.queues:
-                    return f"there is no queue {name!r}"
-                if board.held_gpus[job]:
-                    return "the job holds GPUs"
-                if board.kind[job] == "replica":
-                    return "replicas stay in the queues of their service"
-                if board.phase[job] == Phase.QUEUED and job in engine.queue_of[job].view.waiting:
-                    engine.queue_of[job].remove(job)
-                    engine.queue_of[job] = engine.queues[name]
-                    engine.submit(job)
-                else:
-                    engine.queue_of[job] = engine.queues[name]
-                board.queue[job] = name
+                return self._assign(job, name)
             case Move(job, site):
                 return self._move(job, site)
             case SetPower():
                 return engine.power.caps.set(decision, by)
-            case Scale(service, _, replicas):
+            case Scale(service, pool, replicas):
+                if pool:
+                    return f"replicas are dealt to the service's queues, not to pool {pool!r}"
                 return engine.services.scale(service, replicas)
             case Route(service, weights):
                 return engine.services.route(service, weights)
@@ -142,11 +137,20 @@ class Enactor:
         if board.kind[job] == "replica":
             return engine.services.stop(job, stop.how, stop.then)
         if not board.held_gpus[job]:
-            if stop.then == "end":
-                engine.queue_of[job].remove(job)
-                board.end(job, "killed")
-                return ""
-            return "the job holds no GPUs"
+            if stop.then != "end":
+                return "the job holds no GPUs"
+            if board.phase[job] == Phase.MOVING:
+                return "the job is moving"
+            queue = engine.queue_of[job]
+            if queue.waits(job):
+                queue.remove(job)
+                engine.decide_soon()
+            elif board.phase[job] == Phase.QUEUED:
+                return _NOT_YET
+            board.end(job, "killed")
+            return ""
+        if stop.how == "drain":
+            return "only replicas drain: a job has no requests to finish"
         if board.phase[job] == Phase.STOPPING:
             return "the job is stopping already"
         board.preemptions[job] += 1
@@ -197,9 +201,8 @@ class Enactor:
             return f"no queue has pools at {site!r} and nowhere else"
         if queue is engine.queue_of[job]:
             return f"the job is at {site!r} already"
-        gpus, wanted = board.gpus[job], board.gpu_type[job]
-        if not any(pool.facts.gpus >= gpus and wanted in ("", pool.gpu_type) for pool in queue.pools):
-            return f"no pool at {site!r} could ever hold its {gpus} {wanted or 'GPUs'}"
+        if not queue.could_hold(job):
+            return _too_large(board, job, f"at {site!r}")
         if self._transfer_s(job, site) is None:
             return f"there is no line to {site!r} for the job's state"
         if board.held_gpus[job]:
@@ -212,8 +215,31 @@ class Enactor:
                 self._depart(job, site)
             return ""
         if board.phase[job] == Phase.QUEUED:
+            if not engine.queue_of[job].waits(job):
+                return _NOT_YET
             engine.queue_of[job].remove(job)
+            engine.decide_soon()
         self._depart(job, site)
+        return ""
+
+    def _assign(self, job: int, name: str) -> str:
+        engine, board = self.engine, self.engine.board
+        queue, old = engine.queues.get(name), engine.queue_of[job]
+        if queue is None:
+            return f"there is no queue {name!r}"
+        if board.phase[job] == Phase.ENDED:
+            return "the job has ended"
+        if board.held_gpus[job]:
+            return "the job holds GPUs"
+        if board.kind[job] == "replica":
+            return "replicas stay in the queues of their service"
+        if not queue.could_hold(job):
+            return _too_large(board, job, f"of queue {name!r}")
+        engine.queue_of[job] = queue
+        board.queue[job] = name
+        if old.waits(job):
+            old.remove(job)
+            engine.submit(job)
         return ""
 
     def _transfer_s(self, job: int, site: str) -> float | None:
@@ -239,7 +265,7 @@ class Enactor:
         now_s = engine.clock.environment.now
         due_s = snap_up(now_s + (self._transfer_s(job, site) or 0.0))
         board.park(job, Phase.MOVING, due_s - now_s)
-        engine.waits.add(job, 0, 2, _MOVING, now_s, min(due_s, engine.world.horizon_s))
+        engine.waits.apart(job, MOVING, now_s, min(due_s, engine.world.horizon_s))
 
     def moved(self, job: int) -> None:
         """Queue a job at the site it moved to."""
@@ -273,25 +299,31 @@ class Enactor:
             if more is None:
                 return "no free GPUs to grow by"
             pool.free.take(more)
-            engine.pool_changed(pool.code)
             changed = joined(placement, more)
         elif gpus < placement.gpus:
             changed, lost = _shrunk(placement, gpus, pool.gpus_per_node)
             pool.free.give_back(lost)
-            engine.pool_changed(pool.code)
         else:
             return ""
-        behaviour = board.behaviours[board.behaviour_of[job]]
-        board.change_placement(job, changed)
-        if behaviour.restart_s and board.phase[job] == Phase.RUNNING:
-            board.pause(job, Phase.RECOVERING, behaviour.restart_s)
+        self.regroup(job, changed)
+        return ""
+
+    def regroup(self, job: int, placement: Placement) -> None:
+        """Let a job go on with other GPUs (taken already), after a restart if it was running."""
+        engine, board = self.engine, self.engine.board
+        board.change_placement(job, placement)
+        engine.pool_changed(placement.pool)
+        restart_s = board.behaviours[board.behaviour_of[job]].restart_s
+        if restart_s and board.phase[job] == Phase.RUNNING:
+            board.pause(job, Phase.RECOVERING, restart_s)
         for tell in engine.listeners:
             tell(job)
-        return ""
 
     def _ceiling(self, ceiling: Ceiling) -> str:
         engine = self.engine
         kind, _, name = ceiling.target.partition(":")
+        if (ceiling.gpus if kind == "jobs" else ceiling.watts) is not None:
+            return "jobs of a site are bounded by watts, queues and services by GPUs"
         if kind == "queue" and name in engine.queues:
             engine.queues[name].ceiling_gpus = ceiling.gpus
             engine.queues[name].changed()
@@ -304,7 +336,11 @@ class Enactor:
         return f"there is no {ceiling.target!r}"
 
 
-_MOVING = CODE[MOVING]
+_NOT_YET = "the job is not submitted yet"
+
+
+def _too_large(board: Board, job: int, where: str) -> str:
+    return f"no pool {where} could ever hold its {board.gpus[job]} {board.gpu_type[job] or 'GPUs'}"
 
 
 def _shrunk(placement: Placement, gpus: int, gpus_per_node: int) -> tuple[Placement, Placement]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from simulator.cluster.allocation import Placement
 from simulator.decisions import Decision
@@ -20,9 +20,10 @@ from simulator.engine.fabric import FabricControl
 from simulator.engine.failures import Failures
 from simulator.engine.pool import Pool
 from simulator.engine.power import PowerControl
-from simulator.engine.queues import Queue, WaitLog
+from simulator.engine.queues import Queue
 from simulator.engine.script import Script
 from simulator.engine.services import Services
+from simulator.engine.wait_log import WaitLog
 from simulator.engine.world import World
 from simulator.foundation.errors import DatahallError
 from simulator.foundation.step_series import StepSeries
@@ -47,6 +48,7 @@ class Engine:
                 plan.facts,
                 host_active_w=plan.host_active_w,
                 loaded_idle_w=plan.loaded_idle_w,
+                hot_spares=plan.hot_spares,
             )
             for code, plan in enumerate(world.pools)
         ]
@@ -69,6 +71,7 @@ class Engine:
             for plan in world.queues
         }
         self.queue_list = list(self.queues.values())
+        self._queues_per_event = [queue for queue in self.queue_list if queue.pass_per_event]
         self.queues_of_pool: dict[int, list[Queue]] = {}
         for queue in self.queue_list:
             queue.call_at = self.wake
@@ -80,7 +83,7 @@ class Engine:
         self._scheduled = len(self.board.job_id)
         self._arrivals = self.clock.timer(self._arrive, Priority.ARRIVAL)
         self._decide = self.clock.timer(self._decide_now, Priority.DECIDE)
-        self._per_event = any(queue.plan.pass_per == "event" for queue in self.queue_list)
+        self._unfinished = 0
         self.enactor = Enactor(self)
         self.fabric = FabricControl(self)
         self.failures = Failures(self)
@@ -98,18 +101,21 @@ class Engine:
 
     def run(self, progress: Callable[[float], None] | None = None) -> None:
         """Let time pass to the horizon."""
+        horizon_s = self.world.horizon_s
+        if horizon_s == math.inf:
+            self._refuse(job for job in range(self._scheduled) if not self.queue_of[job].could_hold(job))
         if self._scheduled:
             self._arrivals.arm(self.board.submitted_s[0])
         self.failures.begin()
         self.services.begin()
         self.power.begin()
         self.script.begin()
-        horizon_s = self.world.horizon_s
         before = self.services.advance if self.services.any else None
         stop = self._finished if horizon_s == math.inf else None
         self.clock.run(horizon_s, before, progress, stop)
         if horizon_s == math.inf:
-            self._refuse_unfinished()
+            state = self.board.state
+            self._refuse(job for job in range(len(state)) if state[job] in ("queued", "held"))
         end_s = self.clock.now_s if horizon_s == math.inf else horizon_s
         self.world.horizon_s = end_s
         self.clock.advance_to(end_s)
@@ -126,9 +132,9 @@ class Engine:
     def _finished(self) -> bool:
         return self.board.unfinished == 0
 
-    def _refuse_unfinished(self) -> None:
-        board = self.board
-        left = [job for job in range(len(board.job_id)) if board.state[job] in ("queued", "held")]
+    def _refuse(self, endless: Iterable[int]) -> None:
+        """Refuse an open run with jobs that can never start."""
+        board, left = self.board, list(endless)
         if left:
             job = left[0]
             raise DatahallError(
@@ -187,11 +193,11 @@ class Engine:
         now_s = self.clock.environment.now
         submitted_s, queue_of = board.submitted_s, self.queue_of
         while position < self._scheduled and submitted_s[position] <= now_s:
-            queue_of[position].push(position)
+            queue = queue_of[position]
+            queue.push(position)
             position += 1
-            if self._per_event:
-                self._next_arrival = position
-                self._passes()
+            if queue.pass_per_event:
+                self._pass(queue)
         self._next_arrival = position
         if position < self._scheduled:
             self._arrivals.arm(submitted_s[position])
@@ -205,19 +211,23 @@ class Engine:
                 heapq.heappop(wakes)
             for queue in self.queue_list:
                 queue.dirty = True
-        self.clock.count_round()
-        self._passes()
+        # A round after which fewer jobs are left undoes nothing: jobs without length end so.
+        unfinished = self.board.unfinished
+        if unfinished >= self._unfinished:
+            self.clock.count_round()
+        self._unfinished = unfinished
+        for queue in self.queue_list:
+            if queue.dirty:
+                self._pass(queue)
         if wakes:
             self._decide.arm_by(wakes[0])
 
-    def _passes(self) -> None:
-        for queue in self.queue_list:
-            if queue.dirty:
-                starts, others = queue.run_pass()
-                for job, placement in starts:
-                    self.start(job, placement)
-                for decision in others:
-                    self.decide(decision, by=type(queue.plan).__name__)
+    def _pass(self, queue: Queue) -> None:
+        starts, others = queue.run_pass()
+        for job, placement in starts:
+            self.start(job, placement)
+        for decision in others:
+            self.decide(decision, by=type(queue.plan).__name__)
 
     def decide(self, decision: Decision, by: str) -> None:
         """Apply a decision after its actuation delay, or refuse it with a reason."""
@@ -228,6 +238,12 @@ class Engine:
 
     def start(self, job: int, placement: Placement) -> None:
         """Start a queued job on GPUs that are taken already."""
+        queues = self.queues_of_pool[placement.pool]
+        if len(queues) > 1:
+            own = self.queue_of[job]
+            for queue in queues:
+                if queue is not own:
+                    queue.lent(job, own.expected_end_s(job))
         self.power.caps.start(job, placement)
         self._holding[placement.pool][job] = None
         self.board.start(job, placement)
@@ -242,17 +258,13 @@ class Engine:
         placement = self.board.release(job)
         del self._holding[placement.pool][job]
         self.pools[placement.pool].free.give_back(placement)
-        own = self.queue_of[job]
         for queue in self.queues_of_pool[placement.pool]:
-            if queue is own:
-                queue.gave_back(job)
-            else:
-                queue.changed()
+            queue.gave_back(job)
+            if queue.waiting:
+                self.decide_soon()
         for tell in self.listeners:
             tell(job)
-        self._decide.arm_by(self.clock.environment.now)
-        if len(self.recorder.segments) >= 65536:
-            self.recorder.spill()
+        self.recorder.spill()
 
     def holders(self, pool: int) -> list[tuple[int, Placement]]:
         """Return the jobs that hold GPUs of a pool with what they hold, by submission."""
@@ -280,8 +292,9 @@ class Engine:
         if phase == Phase.RUNNING:
             self.leave(job)
             board.end(job, "done")
-            if self._per_event:
-                self._passes()
+            for queue in self._queues_per_event:
+                if queue.dirty:
+                    self._pass(queue)
         elif phase in (Phase.STARTING, Phase.RECOVERING):
             board.run(job)
             if board.kind[job] == "replica":

@@ -59,11 +59,13 @@ class Failures:
 
     # ------------------------------------------------------------------ breaking
 
-    def strike(self, pool_code: int, node: int, cause: Cause, repair_s: float) -> None:
-        """Let a cause hit a node."""
+    def strike(self, pool_code: int, node: int, cause: Cause, repair_s: float, gpu: int = 0) -> None:
+        """Let a cause hit a node, or the job that holds one GPU of it. [s]"""
         engine = self.engine
         pool = engine.pools[pool_code]
-        jobs = self.jobs_on(pool_code, (node,))
+        jobs = (
+            self.jobs_on(pool_code, (node,)) if cause.scope == "node" else self._job_at(pool_code, node, gpu)
+        )
         if cause.scope == "node":
             if (pool_code, node) in self._broken:
                 return
@@ -116,6 +118,18 @@ class Failures:
             for job, placement in self.engine.holders(pool_code)
             if placement.whole & mask or any(mask >> node & 1 for node, _ in placement.parts)
         ]
+
+    def _job_at(self, pool_code: int, node: int, gpu: int) -> list[int]:
+        """Return the job that holds the GPU of that number on a node; GPUs are dealt by submission."""
+        for job in self.jobs_on(pool_code, (node,)):
+            placement = self.engine.board.placement[job]
+            assert placement is not None
+            if placement.whole >> node & 1:
+                return [job]
+            gpu -= dict(placement.parts)[node]
+            if gpu < 0:
+                return [job]
+        return []
 
     def _decreed(self, name: str, pool_code: int, repair_s: float) -> Cause:
         """Return a cause outside the preset, noticed and recovered from as the preset's are."""
@@ -194,6 +208,7 @@ class Failures:
                     pool.free.take(more)
             if more is not None:
                 placement = joined(placement, more)
+                engine.pool_changed(pool.code)
             elif not 0 < board.minimum_gpus[job] <= placement.gpus:
                 engine.leave(job)
                 engine.requeue(job)
@@ -223,12 +238,11 @@ class Failures:
         else:
             more = Placement(pool.code, missing, 0, ((node, missing),))
         pool.free.take(more)
-        board.change_placement(job, joined(placement, more))
-        self.engine.pool_changed(pool.code)
+        self.engine.enactor.regroup(job, joined(placement, more))
         return ""
 
     def _spare_for(self, pool_code: int, gpus: int) -> Placement | None:
-        """Take hot spares for `gpus`, whole nodes only; the rest of a part-used spare is freed."""
+        """Take hot spares for `gpus`, if that is a number of whole nodes and there are as many."""
         pool = self.engine.pools[pool_code]
         nodes = -(-gpus // pool.gpus_per_node)
         spares = self._spares[pool_code]
@@ -320,7 +334,7 @@ class _PoolFailures:
         site = engine.world.sites[pool.site].facts.name
         self.stream: BlockStream = engine.world.streams.block(f"failures.{site}.{pool.name}")
         self.repairs: BlockStream = engine.world.streams.block(f"repairs.{site}.{pool.name}")
-        self.nodes = pool.facts.nodes
+        self.gpus, self.gpus_per_node = pool.facts.gpus, pool.gpus_per_node
         per_gpu_s = sum(cause.per_gpu_s for cause in causes)
         self.mean_s = 1.0 / (per_gpu_s * pool.facts.gpus) if per_gpu_s else math.inf
         self.edges: Any = np.cumsum([cause.per_gpu_s for cause in causes]) / per_gpu_s if per_gpu_s else []
@@ -333,9 +347,9 @@ class _PoolFailures:
             self.timer.arm(snap_up(now_s + self.stream.exponential(self.mean_s)))
 
     def _fail(self) -> None:
-        node = int(self.stream.uniform() * self.nodes)
+        node, gpu = divmod(int(self.stream.uniform() * self.gpus), self.gpus_per_node)
         which = int(np.searchsorted(self.edges, self.stream.uniform(), side="right"))
         cause = self.causes[min(which, len(self.causes) - 1)]
         repair_s = self.repairs.exponential(cause.repair_s) if cause.scope == "node" else 0.0
-        self.owner.strike(self.code, node, cause, repair_s)
+        self.owner.strike(self.code, node, cause, repair_s, gpu)
         self._next()

@@ -390,5 +390,4 @@ class LiveService:
             )
             for append, value in zip(add, row, strict=True):
                 append(value)
-        if len(engine.recorder.segments) >= 65536:
-            engine.recorder.spill()
+        engine.recorder.spill()

@@ -6,15 +6,17 @@ import numpy as np
 
 from simulator.engine.engine import Engine
 from simulator.telemetry.record import JobOutcome, Record
+from simulator.telemetry.recorder import BLOCK_ROWS
 
 
 def record_of(engine: Engine) -> Record:
     """Return the record of an engine that has run."""
     world = engine.world
     waits = engine.waits.table(engine.board.gpus)
-    for start in range(0, len(waits["job"]), 65536):
-        engine.recorder.rows("waits", {name: column[start : start + 65536] for name, column in waits.items()})
-    segments = engine.recorder.table("segments")
+    for start in range(0, len(waits["job"]), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        engine.recorder.rows("waits", {name: column[block] for name, column in waits.items()})
+    segments = engine.recorder.all_segments()
     return Record(
         horizon_s=world.horizon_s,
         calendar=world.calendar,

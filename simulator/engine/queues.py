@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from array import array
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from simulator.cluster.allocation import Placement
 from simulator.decisions import (
@@ -23,100 +18,21 @@ from simulator.decisions import (
     Validity,
     Wake,
 )
-from simulator.decisions.reasons import CAPACITY, CODE, FRAGMENTATION, NO_SUCH_GPU, POWER_CAP, RESERVED
+from simulator.decisions.reasons import (
+    CAPACITY,
+    DOWN,
+    FRAGMENTATION,
+    NO_SUCH_GPU,
+    POWER_CAP,
+    RESERVED,
+)
 from simulator.decisions.views import ReadSignal
 from simulator.engine.board import Board
 from simulator.engine.pool import Pool
+from simulator.engine.wait_log import WaitLog
 from simulator.foundation.errors import PolicyError
+from simulator.scheduling.orders import Submission
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
-
-_BEHIND = CODE["behind"]
-#: Kinds of a raw stretch of waiting; a head or a follower gets its reason from the head's log.
-_FOLLOWER, _HEAD, _OWN = 0, 1, 2
-
-
-class WaitLog:
-    """Stretches of waiting, kept raw while the clock runs and told apart by reason afterwards."""
-
-    def __init__(self) -> None:
-        self._columns: tuple[array[Any], ...] = (
-            array("i"),
-            array("h"),
-            array("b"),
-            array("b"),
-            array("d"),
-            array("d"),
-        )
-        self.heads: list[tuple[array[float], array[int]]] = []
-
-    def queue(self) -> int:
-        """Return the code of a new queue."""
-        self.heads.append((array("d"), array("b")))
-        return len(self.heads) - 1
-
-    def head_reason(self, queue: int, at_s: float, reason: int) -> None:
-        """Note that from now on the queue's head waits for `reason`."""
-        times, reasons = self.heads[queue]
-        if reasons and reasons[-1] == reason:
-            return
-        if times and times[-1] == at_s:
-            reasons[-1] = reason
-            return
-        times.append(at_s)
-        reasons.append(reason)
-
-    def add(self, job: int, queue: int, kind: int, reason: int, start_s: float, end_s: float) -> None:
-        """Note a stretch; nothing is kept of one without length."""
-        if end_s > start_s:
-            for column, value in zip(self._columns, (job, queue, kind, reason, start_s, end_s), strict=True):
-                column.append(value)
-
-    def table(self, gpus: list[int]) -> dict[str, NDArray[Any]]:
-        """Return the `waits` table: stretches cut where the head's reason changed."""
-        dtypes = (np.int32, np.int16, np.int8, np.int8, np.float64, np.float64)
-        job, queue, kind, reason, start_s, end_s = (
-            np.frombuffer(column, dtype=dtype).copy() if len(column) else np.empty(0, dtype)
-            for column, dtype in zip(self._columns, dtypes, strict=True)
-        )
-        blocked = reason.copy()
-        pieces: list[tuple[NDArray[Any], ...]] = [
-            (
-                job[kind == _OWN],
-                reason[kind == _OWN],
-                reason[kind == _OWN],
-                start_s[kind == _OWN],
-                end_s[kind == _OWN],
-            )
-        ]
-        for code, (times, reasons) in enumerate(self.heads):
-            rows = np.flatnonzero((queue == code) & (kind != _OWN))
-            if not len(rows):
-                continue
-            at_s = np.frombuffer(times, dtype=np.float64)
-            why = np.frombuffer(reasons, dtype=np.int8)
-            first = np.maximum(np.searchsorted(at_s, start_s[rows], side="right") - 1, 0)
-            last = np.maximum(np.searchsorted(at_s, end_s[rows], side="left") - 1, first)
-            count = last - first + 1
-            which = np.repeat(rows, count)
-            step = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
-            entry = np.repeat(first, count) + step
-            begin = np.where(step == 0, start_s[which], at_s[entry])
-            following = np.append(at_s[1:], np.inf)
-            end = np.minimum(following[entry], end_s[which])
-            blocked = why[entry]
-            own = np.where(kind[which] == _HEAD, blocked, np.int8(_BEHIND))
-            pieces.append((job[which], own, blocked, begin, end))
-        columns = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
-        order = np.lexsort((columns[3], columns[0]))
-        job, reason, blocked, start_s, end_s = (column[order] for column in columns)
-        return {
-            "job": job.astype(np.int32),
-            "reason": reason.astype(np.int8),
-            "blocked_by": blocked.astype(np.int8),
-            "start_s": start_s,
-            "end_s": end_s,
-            "gpus": np.asarray(gpus, dtype=np.int32)[job] if len(job) else np.empty(0, np.int32),
-        }
 
 
 class Queue:
@@ -148,23 +64,26 @@ class Queue:
         self.view = QueueView(name, sites, board, self._claim, read_signal)
         self.view.releases = board.held_gpus
         self.view.total_gpus = sum(pool.facts.gpus for pool in pools)
-        self._by_index = self.order.__class__.__name__ == "Submission"
+        #: Submission order is the order of the indexes, which need no keys.
+        self._by_index = type(self.order) is Submission
+        self.pass_per_event = plan.pass_per == "event"
         self._keys: list[tuple[tuple[float, ...], int]] = []
         self._claims: dict[int, Placement] = {}
         self.ceiling_gpus: int | None = None
         #: Promises by decision: job -> (from when [s], GPUs).
         self._reserved: dict[int, tuple[float, int]] = {}
         self._promise_ended = False
-        #: Held jobs: (retry at, job).
-        self._held: list[tuple[float, int]] = []
-        #: Jobs that a gate refused without naming a time: asked again at the next pass.
-        self._asked_again: list[int] = []
-        self._held_reason: dict[int, tuple[float, str]] = {}
-        #: Since when a waiting job is a follower (or, for the head, the head).
+        #: Held jobs by when they are asked again, and since when, until when and why each is.
+        self._retries: list[tuple[float, int]] = []
+        self._held: dict[int, tuple[float, float, str]] = {}
+        #: Since when a waiting job is a follower (or, for the head, the head, or held).
         self._since_s: dict[int, float] = {}
         self._head = -1
+        #: Expected ends of jobs that hold GPUs of the queue's pools, whichever queue they came by.
         self._end_of: dict[int, float] = {}
-        self._refused_first = False
+        #: The first job refused in this pass and why; -1 if none was.
+        self._refused = -1
+        self._refusal = ""
         self.dirty = False
         self.passes = 0
         self.tests = 0
@@ -179,20 +98,29 @@ class Queue:
         self._enter(job)
         self.dirty = True
 
-    def hold(self, job: int, until_s: float, reason: str) -> None:
-        """Take a waiting job out of the scanned queue until `until_s`."""
-        self._leave(job)
-        self._note(job, _HEAD if job == self._head else _FOLLOWER)
-        if job == self._head:
-            self._head = -1
-        self._set_held(job, until_s, reason)
+    def waits(self, job: int) -> bool:
+        """Return whether a job waits here, in line or held."""
+        return job in self._since_s
 
-    def unhold(self, job: int) -> None:
-        """Let a held job compete again now."""
-        if job in self._held_reason:
-            self._end_hold(job)
-            self._enter(job)
-            self.dirty = True
+    def hold(self, job: int, until_s: float, reason: str) -> None:
+        """Keep a waiting job out of the line until `until_s`, whatever held it before. [s]"""
+        now_s = self.board.clock.environment.now
+        self._step_out(job)
+        self._held[job] = now_s, until_s, reason
+        self.board.state[job] = "held"
+        if until_s < math.inf:
+            heapq.heappush(self._retries, (until_s, job))
+            if until_s > now_s:
+                self.call_at(until_s)
+
+    def unhold(self, job: int) -> str:
+        """Let a held job compete again now; return why not."""
+        if job not in self._held:
+            return "the job is neither held nor suspended"
+        self._end_hold(job)
+        self._enter(job)
+        self.dirty = True
+        return ""
 
     def reserve(self, job: int, start_s: float, gpus: int) -> str:
         """Promise GPUs to a waiting job from `start_s`, by count; return why not.
@@ -211,45 +139,41 @@ class Queue:
 
     def remove(self, job: int) -> None:
         """Take a job out for good (moved or killed while it waited)."""
-        if job in self._held_reason:
-            self._end_hold(job)
-        else:
-            self._leave(job)
-            self._note(job, _HEAD if job == self._head else _FOLLOWER)
-            if job == self._head:
-                self._head = -1
-        self._since_s.pop(job, None)
+        self._step_out(job)
+        del self._since_s[job]
         self._end_promise(job)
         self.dirty = True
 
+    def expected_end_s(self, job: int) -> float:
+        """Return when a job that holds GPUs is expected to give them back. [s since the run's start]"""
+        return self._end_of[job]
+
+    def lent(self, job: int, end_s: float) -> None:
+        """Note that a job of another queue took GPUs of a pool of this one until `end_s`. [s]"""
+        self._end_of[job] = end_s
+        insort(self.view.ends, (end_s, job))
+        self.changed()
+
     def gave_back(self, job: int) -> None:
-        """Note that a running job of this queue released GPUs."""
-        end_s = self._end_of.pop(job, None)
-        view = self.view
-        if end_s is not None:
-            ends = view.ends
-            entry = (end_s, job)
-            # ends is sorted: bisect to the entry.
-            low, high = 0, len(ends)
-            while low < high:
-                middle = (low + high) // 2
-                if ends[middle] < entry:
-                    low = middle + 1
-                else:
-                    high = middle
-            del ends[low]
-        view.freed = True
-        self.dirty = True
+        """Note that a job released GPUs of this queue's pools."""
+        ends = self.view.ends
+        del ends[bisect_left(ends, (self._end_of.pop(job), job))]
+        self.changed()
 
     def changed(self) -> None:
-        """Note that free GPUs or ceilings changed for another reason (a repair)."""
+        """Note that free GPUs or a ceiling changed, other than by what this queue started."""
         self.view.freed = True
         self.dirty = True
+
+    def could_hold(self, job: int) -> bool:
+        """Return whether some pool of the queue is large enough for a job, and of its GPU type."""
+        gpus, wanted = self.board.gpus[job], self.board.gpu_type[job]
+        return any(pool.most_gpus >= gpus and wanted in ("", pool.gpu_type) for pool in self.pools)
 
     @property
     def waiting(self) -> int:
         """Return how many jobs wait, held ones included."""
-        return len(self.view.waiting) + len(self._held_reason)
+        return len(self._since_s)
 
     # ------------------------------------------------------------------ the pass
 
@@ -267,32 +191,32 @@ class Queue:
         waiting = view.waiting
         if not waiting:
             view.arrived = []
-            view.freed = False
-            self._head = -1
             return [], []
         self.passes += 1
-        if self.order.validity is Validity.DYNAMIC:
+        if self.order.validity is not Validity.STATIC:
             self._resort()
-        view.free_gpus = free = self._free_gpus()
+        if len(view.arrived) > 1:
+            came = set(view.arrived)
+            view.arrived = [job for job in waiting if job in came]
+        view.free_gpus = self._free_gpus()
         starts: list[tuple[int, Placement]] = []
         others: list[Decision] = []
-        self._refused_first = False
-        if free or view.freed or view.arrived:
-            for answer in self.plan.step(view):
-                if type(answer) is Start:
-                    claimed = self._claims.pop(answer.job, None)
-                    if claimed is None or claimed is not answer.placement:
-                        raise PolicyError(
-                            f"{self.plan} cannot start {board.job_id[answer.job]!r} at {now_s} s: "
-                            "it holds no claim on that placement"
-                        )
-                    starts.append((answer.job, claimed))
-                elif type(answer) is Remember:
-                    view.memory = answer.value
-                elif type(answer) is Wake:
-                    self.call_at(answer.at_s)
-                else:
-                    others.append(answer)
+        self._refused = -1
+        for answer in self.plan.step(view):
+            if type(answer) is Start:
+                claimed = self._claims.pop(answer.job, None)
+                if claimed is None or claimed is not answer.placement:
+                    raise PolicyError(
+                        f"{self.plan} cannot start {board.job_id[answer.job]!r} at {now_s} s: "
+                        "it holds no claim on that placement"
+                    )
+                starts.append((answer.job, claimed))
+            elif type(answer) is Remember:
+                view.memory = answer.value
+            elif type(answer) is Wake:
+                self.call_at(answer.at_s)
+            else:
+                others.append(answer)
         for job, placement in self._claims.items():
             self._unclaim(job, placement)
         self._claims.clear()
@@ -300,18 +224,16 @@ class Queue:
             self._started(starts, now_s)
         if waiting:
             self._note_head(now_s)
-        else:
-            self._head = -1
         view.arrived = []
         view.freed = False
         return starts, others
 
     def close(self, at_s: float) -> None:
         """Note the stretches of the jobs that still wait at the horizon."""
-        for job in list(self.view.waiting):
-            self._note(job, _HEAD if job == self._head else _FOLLOWER)
-        for job, (since_s, reason) in self._held_reason.items():
-            self.log.add(job, self.code, _OWN, CODE[reason], since_s, at_s)
+        for job in self.view.waiting:
+            self._note(job)
+        for job, (since_s, _, reason) in self._held.items():
+            self.log.apart(job, reason, since_s, at_s)
 
     # ------------------------------------------------------------------ inside
 
@@ -320,7 +242,8 @@ class Queue:
             return self.pools[0].free.free_gpus
         free = sum(pool.free.free_gpus for pool in self.pools)
         if self.ceiling_gpus is not None:
-            held = sum(self.board.held_gpus[job] for job in self._end_of)
+            board = self.board
+            held = sum(board.held_gpus[job] for job in self._end_of if board.queue[job] == self.name)
             free = max(0, min(free, self.ceiling_gpus - held))
         return free
 
@@ -341,14 +264,18 @@ class Queue:
                 if pool.may_start is not None and not pool.may_start(job, placement, self._claims):
                     placement, bounded = None, True
                     continue
-                pool.free.take(placement)
                 break
         if placement is None:
-            if not self._refused_first:
-                self._refused_first = True
-                view.head = job
-                view.head_reason = POWER_CAP if bounded else self._why_not(job, gpus)
+            if self._refused < 0:
+                self._refused = job
+                self._refusal = POWER_CAP if bounded else self._why_not(job, gpus)
             return None
+        if job in self._claims or job not in self._since_s:
+            raise PolicyError(
+                f"{self.plan} cannot claim GPUs for {board.job_id[job]!r} at {view.now_s} s: it "
+                f"{'has claimed some already' if job in self._claims else 'does not wait here'}"
+            )
+        pool.free.take(placement)
         view.free_gpus -= gpus
         self._claims[job] = placement
         end_s = view.now_s + board.requested_run_s[job]
@@ -388,14 +315,16 @@ class Queue:
 
     def _why_not(self, job: int, gpus: int) -> str:
         wanted = self.board.gpu_type[job]
-        if wanted and all(pool.gpu_type != wanted for pool in self.pools):
+        pools = [pool.free for pool in self.pools if wanted in ("", pool.gpu_type)]
+        if not pools:
             return NO_SUCH_GPU
-        if gpus <= self.view.free_gpus:
+        free = sum(pool.free_gpus for pool in pools)
+        if gpus <= min(free, self.view.free_gpus):
             promised = self._reserved and self._breaks_promise(job, gpus)
             return RESERVED if promised else FRAGMENTATION
-        if self.ceiling_gpus is not None and gpus <= sum(pool.free.free_gpus for pool in self.pools):
+        if gpus <= free:
             return POWER_CAP
-        return CAPACITY
+        return DOWN if gpus <= free + sum(pool.lost_gpus for pool in pools) else CAPACITY
 
     def _started(self, starts: list[tuple[int, Placement]], now_s: float) -> None:
         waiting = self.view.waiting
@@ -417,17 +346,15 @@ class Queue:
         for job, _ in starts:
             self._end_promise(job)
             since_s = self._since_s.pop(job)
+            self.log.in_line(job, self.code, job == self._head, since_s, now_s)
             if job == self._head:
                 self._head = -1
-                self.log.add(job, self.code, _HEAD, 0, since_s, now_s)
-            else:
-                self.log.add(job, self.code, _FOLLOWER, 0, since_s, now_s)
 
     def _note_head(self, now_s: float) -> None:
         view = self.view
         head = view.waiting[0]
-        if self._refused_first and view.head == head:
-            reason = view.head_reason
+        if self._refused == head:
+            reason = self._refusal
         elif head == self._head:
             return
         else:
@@ -436,15 +363,16 @@ class Queue:
                 # It fits and was not refused a place: the policy kept the GPUs for others.
                 reason = RESERVED
         if head != self._head:
-            if self._head in self._since_s:
-                self._note(self._head, _HEAD)
-            self._note(head, _FOLLOWER)
+            if self._head >= 0:
+                self._note(self._head)
+            self._note(head)
             self._head = head
-        self.log.head_reason(self.code, now_s, CODE[reason])
+        self.log.head_reason(self.code, now_s, reason)
 
-    def _note(self, job: int, kind: int) -> None:
+    def _note(self, job: int) -> None:
+        """Close a job's stretch in line, and begin another."""
         now_s = self.board.clock.environment.now
-        self.log.add(job, self.code, kind, 0, self._since_s[job], now_s)
+        self.log.in_line(job, self.code, job == self._head, self._since_s[job], now_s)
         self._since_s[job] = now_s
 
     def _enter(self, job: int) -> None:
@@ -456,13 +384,22 @@ class Queue:
             else:
                 waiting.append(job)
         else:
+            view.now_s = self.board.clock.environment.now
             entry = (self.order.key(view.job(job), view), job)
-            keys = self._keys
-            insort(keys, entry)
-            waiting.insert(keys.index(entry), job)
+            where = bisect_left(self._keys, entry)
+            self._keys.insert(where, entry)
+            waiting.insert(where, job)
         view.arrived.append(job)
 
-    def _leave(self, job: int) -> None:
+    def _step_out(self, job: int) -> None:
+        """Take a waiting job out of the line, or out of the hold it is in."""
+        if job in self._held:
+            self._end_hold(job)
+            return
+        self._note(job)
+        if job == self._head:
+            # What a policy remembers of its head is of no use any more.
+            self._head, self.view.freed = -1, True
         where = self.view.waiting.index(job)
         del self.view.waiting[where]
         if not self._by_index:
@@ -475,39 +412,21 @@ class Queue:
         self._keys = sorted((self.order.key(view.job(job), view), job) for job in view.waiting)
         view.waiting[:] = [job for _, job in self._keys]
 
-    def _set_held(self, job: int, until_s: float, reason: str) -> None:
-        now_s = self.board.clock.environment.now
-        self._held_reason[job] = (now_s, reason)
-        self.board.state[job] = "held"
-        if until_s < math.inf:
-            heapq.heappush(self._held, (until_s, job))
-            self.call_at(until_s)
-
     def _end_hold(self, job: int) -> None:
         now_s = self.board.clock.environment.now
-        since_s, reason = self._held_reason.pop(job)
-        self.log.add(job, self.code, _OWN, CODE[reason], since_s, now_s)
+        since_s, _, reason = self._held.pop(job)
+        self.log.apart(job, reason, since_s, now_s)
         self._since_s[job] = now_s
         self.board.state[job] = "queued"
 
-    def _hold_until_next_pass(self, job: int, reason: str) -> None:
-        self.hold(job, math.inf, reason)
-        self._asked_again.append(job)
-
     def _retry(self, now_s: float) -> None:
-        for job in self._asked_again:
-            if job in self._held_reason:
+        retries = self._retries
+        while retries and retries[0][0] <= now_s:
+            until_s, job = heapq.heappop(retries)
+            # A hold that was lifted or replaced leaves its entry behind.
+            if job in self._held and self._held[job][1] == until_s:
                 self._end_hold(job)
                 self._enter(job)
-        self._asked_again.clear()
-        held = self._held
-        while held and held[0][0] <= now_s:
-            _, job = heapq.heappop(held)
-            if job in self._held_reason:
-                self._end_hold(job)
-                self._enter(job)
-        if held:
-            self.call_at(held[0][0])
 
     def _gate(self, now_s: float) -> None:
         view = self.view
@@ -519,5 +438,6 @@ class Queue:
                     self.hold(job, answer.at_s, answer.reason)
                     break
                 if isinstance(answer, No):
-                    self._hold_until_next_pass(job, answer.reason)
+                    # Asked again at the next pass, whenever that is.
+                    self.hold(job, -math.inf, answer.reason)
                     break

@@ -34,28 +34,32 @@ class Easy:
 
     def step(self, view: QueueView) -> Iterable[Decision]:
         """Start from the head while it fits, then backfill behind it."""
-        waiting, memory = view.waiting, view.memory
+        waiting, need = view.waiting, view.jobs.gpus
         answers: list[Decision] = []
-        if memory is not None and not view.freed and waiting[0] == memory[0] and view.now_s <= memory[1]:
-            # Nothing came free, the head is the same, and no expected end beyond its shadow has
-            # passed: whoever was refused last time would be refused again. Newcomers only.
+        head, shadow_s, extra = view.memory or (-1, 0.0, 0)
+        if not view.freed and waiting[0] == head and view.now_s <= shadow_s:
+            # Nothing changed but by what this policy started, and no expected end beyond the
+            # shadow has passed: the reservation stands, and whoever was refused last time would
+            # be refused again. Newcomers only.
             candidates = view.arrived
-            if not view.free_gpus or not candidates:
-                return answers
         else:
-            position = 0
+            started = 0
             for job in waiting:
                 placement = view.claim(job)
                 if placement is None:
                     break
                 answers.append(Start(job, placement))
-                position += 1
+                started += 1
             else:
+                if view.memory is not None:
+                    answers.append(Remember(None))
                 return answers
-            candidates = waiting[position + 1 :]
-        shadow_s, extra = shadow(view, view.head)
-        answers.append(Remember((view.head, shadow_s)))
-        need, requested_s, now_s = view.jobs.gpus, view.jobs.requested_run_s, view.now_s
+            head = waiting[started]
+            candidates = waiting[started + 1 :]
+            shadow_s, extra = shadow(view, head)
+        # What may be refused to a head that fits by count depends on what is free: no memory.
+        fits = need[head] <= view.free_gpus
+        requested_s, now_s = view.jobs.requested_run_s, view.now_s
         free = view.free_gpus
         for job in candidates:
             if not free:
@@ -72,6 +76,7 @@ class Easy:
                 free -= gpus
                 if not ends_in_time:
                     extra -= gpus
+        answers.append(Remember(None if fits else (head, shadow_s, extra)))
         return answers
 
 

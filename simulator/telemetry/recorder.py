@@ -101,13 +101,13 @@ class Recorder:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.segments = ColumnBuffer(TABLES["segments"])
-        self.waits = ColumnBuffer(TABLES["waits"])
         self.events = ColumnBuffer(TABLES["events"])
-        self._kept: dict[str, list[dict[str, Any]]] = {"segments": [], "waits": [], "events": []}
+        #: The books need the segments again when the run ends.
+        self._segments: list[dict[str, Any]] = []
 
     def spill(self) -> None:
         """Send every buffer that is full to the sink."""
-        for buffer in (self.segments, self.waits, self.events):
+        for buffer in (self.segments, self.events):
             if len(buffer) >= BLOCK_ROWS:
                 self._send(buffer)
 
@@ -117,30 +117,25 @@ class Recorder:
 
     def finish(self) -> None:
         """Send what is left."""
-        for buffer in (self.segments, self.waits, self.events):
+        for buffer in (self.segments, self.events):
             if len(buffer):
                 self._send(buffer)
 
-    def table(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return all rows of `segments`, `waits` or `events` seen so far (numeric columns)."""
-        blocks = self._kept[name]
-        buffer: ColumnBuffer = getattr(self, name)
-        if len(buffer):
-            raise RuntimeError(f"{name}: finish() before reading the table")
+    def all_segments(self) -> dict[str, NDArray[Any]]:
+        """Return all rows of `segments`, once `finish` has been called."""
+        if len(self.segments):
+            raise RuntimeError("segments: finish() before reading the table")
         return {
             column.name: (
-                np.concatenate([block[column.name] for block in blocks])
-                if blocks
+                np.concatenate([block[column.name] for block in self._segments])
+                if self._segments
                 else np.empty(0, dtype=column.dtype)
             )
-            for column in TABLES[name].columns
-            if column.dtype != "str"
+            for column in TABLES["segments"].columns
         }
 
     def _send(self, buffer: ColumnBuffer) -> None:
         block = buffer.take()
-        # The books need the numeric columns again when the run ends.
-        self._kept[buffer.table.name].append(
-            {name: values for name, values in block.items() if not isinstance(values, list)}
-        )
+        if buffer is self.segments:
+            self._segments.append(block)
         self.sink.write(buffer.table.name, block)

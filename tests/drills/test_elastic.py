@@ -81,7 +81,7 @@ def test_a_rigid_job_waits_for_the_repair(drill):
     run = drill(scenario(minimum=0, lasts="4000 s"))
     job = run.job("run")
     assert job["finished_s"] == 6500.0 + 8000.0
-    assert run.waits("run") == [("capacity", "capacity", 2500.0, 6500.0)]
+    assert run.waits("run") == [("down", "down", 2500.0, 6500.0)]
     run.books()
 
 

@@ -77,7 +77,7 @@ def test_a_fat_trees_lost_leaf_cuts_its_nodes_off_until_it_is_back(drill):
     assert wide["restarts"] == 1
     assert wide["finished_s"] == pytest.approx(14_500.0, abs=2e-6)
     assert wide["work_done"] == pytest.approx(5000 * 32 * 8192, rel=1e-12)
-    assert run.waits("wide") == [("capacity", "capacity", 2500.0, 6500.0)]
+    assert run.waits("wide") == [("down", "down", 2500.0, 6500.0)]
     tokens_per_s = 32 * 8192 / 2.0
     assert [row[:4] for row in run.segments("wide")] == [
         ("running", 0.0, 2500.0, 32),
@@ -133,7 +133,7 @@ def test_a_node_that_breaks_behind_the_leaf_waits_for_its_own_repair(drill):
     """
     run = drill(fat_tree(more="  - {kind: node-fault, at: 3000 s, node: here.p.2, lasts: 10_000 s}"))
     assert run.job("wide")["finished_s"] == pytest.approx(18_000.0, abs=2e-6)
-    assert run.waits("wide") == [("capacity", "capacity", 2500.0, 10_000.0)]
+    assert run.waits("wide") == [("down", "down", 2500.0, 10_000.0)]
     outages = run.record.outages
     rows = zip(outages["node"], outages["start_s"], outages["end_s"], strict=True)
     assert sorted(rows) == [(2, 2500.0, 13_000.0), (3, 2500.0, 6500.0)]
@@ -143,7 +143,7 @@ def test_a_node_that_breaks_behind_the_leaf_waits_for_its_own_repair(drill):
 def test_two_faults_of_one_leaf_end_with_the_later(drill):
     """A second fault from 3000 s to 9000 s: the nodes are back at 9000 s, and `wide` with them."""
     run = drill(fat_tree(more="  - {kind: leaf-fault, at: 3000 s, leaf: here.1, lasts: 6000 s}"))
-    assert run.waits("wide") == [("capacity", "capacity", 2500.0, 9000.0)]
+    assert run.waits("wide") == [("down", "down", 2500.0, 9000.0)]
     assert run.job("wide")["finished_s"] == pytest.approx(17_000.0, abs=2e-6)
     run.books()
 
@@ -162,7 +162,7 @@ def test_what_ends_at_the_instant_of_the_fault_is_done(drill):
     assert run.job("edge")["state"] == "done"
     assert (run.job("edge")["finished_s"], run.job("edge")["restarts"]) == (2500.0, 0)
     # `edge` lay below leaf 1, `other` below leaf 2: both free at 6500 s, `next` takes the lower.
-    assert run.waits("next") == [("capacity", "capacity", 2500.0, 6500.0)]
+    assert run.waits("next") == [("down", "down", 2500.0, 6500.0)]
     run.books()
 
 
@@ -246,7 +246,7 @@ def test_a_group_without_any_rail_left_is_cut_off(drill):
         f"{{kind: leaf-fault, at: 1000 s, leaf: here.{rail}, lasts: 4000 s}}" for rail in range(8, 16)
     )
     run = drill(RAILS, f"script=[{rails}]")
-    assert run.waits("wide") == [("capacity", "capacity", 1000.0, 5000.0)]
+    assert run.waits("wide") == [("down", "down", 1000.0, 5000.0)]
     assert [row[3] for row in run.events("failure")] == ["here.p.2", "here.p.3"]
     assert run.job("inside")["restarts"] == 0
     run.books()

@@ -148,7 +148,7 @@ def test_a_failure_while_starting_starts_another(drill):
     assert life(run, 1) == ("failed", 0.0, 50.0)
     assert run.job("chat/1")["restarts"] == 1
     assert life(run, 2)[:2] == ("running", 75.0)
-    assert run.waits("chat/2") == [("capacity", "capacity", 50.0, 75.0)]
+    assert run.waits("chat/2") == [("down", "down", 50.0, 75.0)]
     assert run.segments("chat/2")[0][:3] == ("starting", 75.0, 175.0)
     assert balanced(run)["retried"] == 0
 

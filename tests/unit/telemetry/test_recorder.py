@@ -38,5 +38,5 @@ def test_a_full_buffer_leaves_in_a_block_and_the_table_is_whole():
             recorder.spill()
     assert len(recorder.segments) == 3
     recorder.finish()
-    assert recorder.table("segments")["job"].tolist() == list(range(BLOCK_ROWS + 3))
+    assert recorder.all_segments()["job"].tolist() == list(range(BLOCK_ROWS + 3))
     assert sink.columns("segments")["job"].tolist() == list(range(BLOCK_ROWS + 3))
