@@ -12,6 +12,11 @@ def count_text(value: float | None) -> str:
     return "n/a" if value is None else render(value, "")
 
 
+def known(value: float | None) -> float | None:
+    """Return a number, or None if it is unknown (NaN, as columns of a table have it)."""
+    return None if value is None or np.isnan(value) else float(value)
+
+
 def percent(value: float | None) -> str:
     """Return a share as per cent."""
     return "n/a" if value is None else f"{100 * value:.1f} %"

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.chapters.material import Material
 from analysis.columns import coded, numbers
-from analysis.numerals import digits, fixed, percent
+from analysis.numerals import digits, fixed, known, percent
 from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import DAY_S, J_PER_KWH, J_PER_MWH, render
 
@@ -22,9 +22,13 @@ def power(material: Material) -> str:
     hourly = run.table("hourly")
     site, names = coded(hourly, "site")
     sums = {
-        name: np.bincount(site, np.nan_to_num(numbers(hourly, name)), len(names))
+        name: np.bincount(site, numbers(hourly, name), len(names))
         for name in ("it_energy_j", "facility_energy_j", "site_water_litres")
     }
+    # What storage and on-site supply shift at the meter is no overhead of the IT.
+    load_j = sums["facility_energy_j"] - np.bincount(
+        site, numbers(hourly, "storage_energy_j") + numbers(hourly, "onsite_energy_j"), len(names)
+    )
     peaks = numbers(hourly, "peak_15min_power_w")
     limits = {entry["name"]: entry["limit_w"] for entry in run.provenance["sites"]}
     rows = []
@@ -36,8 +40,8 @@ def power(material: Material) -> str:
                 name,
                 digits(it_j / J_PER_MWH),
                 digits(sums["facility_energy_j"][code_] / J_PER_MWH),
-                fixed(sums["facility_energy_j"][code_] / it_j, 3) if it_j else "n/a",
-                fixed(sums["site_water_litres"][code_] / (it_j / J_PER_KWH), 2) if it_j else "n/a",
+                fixed(load_j[code_] / it_j, 3) if it_j else "n/a",
+                fixed(known(sums["site_water_litres"][code_] / (it_j / J_PER_KWH)), 2) if it_j else "n/a",
                 render(float(np.nanmax(peaks[site == code_])), "W"),
                 "none" if limit is None else render(limit, "W"),
             ]
@@ -119,19 +123,22 @@ def _by_month(material: Material) -> str:
     year = np.asarray([run.calendar.local(float(moment)).year for moment in start_s], dtype=np.int64)
     distinct, place = np.unique(year * 12 + month, return_inverse=True)
     sums = {
-        name: np.bincount(place, np.nan_to_num(numbers(hourly, name)))
+        name: np.bincount(place, numbers(hourly, name))
         for name in ("it_energy_j", "facility_energy_j", "location_gco2e", "site_water_litres")
     }
+    load_j = sums["facility_energy_j"] - np.bincount(
+        place, numbers(hourly, "storage_energy_j") + numbers(hourly, "onsite_energy_j")
+    )
     rows = [
         [
             f"{code_ // 12}-{code_ % 12 + 1:02d}",
             digits(sums["facility_energy_j"][row] / J_PER_MWH),
-            fixed(sums["facility_energy_j"][row] / sums["it_energy_j"][row], 3),
+            fixed(load_j[row] / sums["it_energy_j"][row], 3),
             digits(sums["location_gco2e"][row] / 1e6),
             digits(
                 1000 * sums["location_gco2e"][row] / 1e3 / (sums["facility_energy_j"][row] / J_PER_KWH), 3
             ),
-            digits(sums["site_water_litres"][row] / 1e3, 3),
+            digits(known(sums["site_water_litres"][row] / 1e3), 3),
         ]
         for row, code_ in enumerate(distinct.tolist())
     ]

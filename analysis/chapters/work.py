@@ -10,7 +10,7 @@ import numpy as np
 from analysis.chapters.material import Material
 from analysis.chapters.trust import assumption_rows, value_text
 from analysis.columns import coded, numbers, words
-from analysis.numerals import count_text, digits, percent, seconds_text
+from analysis.numerals import count_text, digits, known, percent, seconds_text
 from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import HOUR_S, J_PER_MWH, render
 from simulator.results.percentile import quantile
@@ -93,24 +93,30 @@ def training(material: Material) -> str:
             f"{job['restarts'] or 0:.0f}",
             render(job["wait_s"] or 0.0, "s"),
             render(job["run_s"] or 0.0, "s"),
-            f"{digits(job['facility_energy_mwh'])} MWh",
-            "n/a" if job["it_w_per_gpu"] is None else f"{job['it_w_per_gpu']:.0f} W {job['watts']}",
-            f"{digits(job['location_tco2e'])} t",
-            material.money(job["cost_usd"]),
         ]
         for job in jobs[:_MOST_ROWS]
     ]
     columns = ["Job", "GPUs", "Tokens", "State", "MFU", "ETTR", "Restarts", "Waited", "Ran"]
-    columns += ["At the meter", "IT per GPU", "CO2e", "Cost"]
-    return table(columns, rows, text_columns=1) + paragraphs(
+    drawn = [
         [
-            "MFU is the model's FLOP over the dense peak while running; model-full lets every query meet "
-            "every key, model-causal half of them. Energy at the meter holds the job's part of network, "
-            "losses and cooling; IT per GPU is the GPU and its share of the host while held. ETTR is useful "
-            "time over time held and waited; bubbles and communication inside a step lower MFU, not ETTR.",
-            *_left_out(len(jobs)),
+            job["job"],
+            job["watts"],
+            "n/a" if job["it_w_per_gpu"] is None else f"{job['it_w_per_gpu']:.0f}",
+            digits(job["facility_energy_mwh"]),
+            digits(job["location_tco2e"]),
+            material.money(job["cost_usd"]),
         ]
-    )
+        for job in jobs[:_MOST_ROWS]
+    ]
+    heads = ["Job", "Watts", "IT W per GPU", "Meter MWh", "t CO2e", "Cost"]
+    said = [
+        "MFU is the model's FLOP over the dense peak while running; model-full lets every query meet every "
+        "key, model-causal half of them. ETTR is useful time over time held and waited; bubbles and "
+        "communication inside a step lower MFU, not ETTR. Energy at the meter holds the job's part of "
+        "network, losses and cooling; IT W per GPU is the GPU and its share of the host while held.",
+        *_left_out(len(jobs)),
+    ]
+    return table(columns, rows) + table(heads, drawn, text_columns=2) + paragraphs(said)
 
 
 def services(material: Material) -> str:
@@ -170,7 +176,7 @@ def tenants(material: Material) -> str:
         np.array([name not in ("idle", "replica") for name in kinds], dtype=bool)[kind] if len(kind) else real
     )
     columns = {
-        name: np.nan_to_num(numbers(jobs, name))
+        name: numbers(jobs, name)
         for name in ("gpu_seconds", "facility_energy_j", "location_gco2e", "cost_usd", "wait_s")
     }
     held = columns["gpu_seconds"][real].sum() or 1.0
@@ -193,9 +199,9 @@ def tenants(material: Material) -> str:
                     percent(queued.get(name or "no tenant", 0.0)),
                     render(quantile(columns["wait_s"][asked], ones, 0.5), "s"),
                     render(quantile(columns["wait_s"][asked], ones, 0.95), "s"),
-                    digits(columns["facility_energy_j"][mine].sum() / J_PER_MWH, 3),
-                    digits(columns["location_gco2e"][mine].sum() / 1e6, 3),
-                    material.money(columns["cost_usd"][mine].sum()),
+                    digits(known(columns["facility_energy_j"][mine].sum() / J_PER_MWH), 3),
+                    digits(known(columns["location_gco2e"][mine].sum() / 1e6), 3),
+                    material.money(known(columns["cost_usd"][mine].sum())),
                 ],
             )
         )

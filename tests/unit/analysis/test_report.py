@@ -8,8 +8,11 @@ from html.parser import HTMLParser
 import pytest
 
 from analysis.chapters import CHAPTERS
+from analysis.numerals import digits
 from analysis.page import table
 from analysis.report import write_report
+from simulator.results import execute
+from simulator.scenario import load_text
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -100,6 +103,43 @@ def test_the_answer_holds_the_numbers(campus_run, report):
     assert '<span class="bad">FAIL</span>' in text
     assert '<span class="good">PASS</span>' in text
     assert campus_run.hash in text
+
+
+UNPRICED = """
+title: A hall whose energy nobody priced, cooled by a published PUE
+start: 2024-03-04 00:00 UTC
+duration: 12 h
+sites:
+  - name: hall
+    grid: {intensity: 400 g/kWh}
+    cooling: {plant: constant-pue, pue: 1.1}
+    pools: [{name: h100, node: hgx-h100-8, nodes: 4}]
+failures: none
+workloads:
+  - {name: fed, kind: training, model: llama-3.1-8b, tokens: 1 T, gpus: 16, mfu: 40 %, power_per_gpu: 900 W}
+  - {name: own, kind: training, model: llama-3.1-8b, tokens: 1 T, gpus: 16, mfu: 40 %}
+"""
+
+
+def test_whose_watts_and_what_is_unknown_is_said_and_not_nil(tmp_path):
+    run = execute(load_text(UNPRICED, name="hall.yaml"), out=tmp_path / "run")
+    text = write_report(run).read_text(encoding="utf-8")
+    checked(text)
+    fed, own = run.closing_data()["training"]
+    for job, words in ((fed, "given"), (own, "modelled")):
+        row = re.search(rf'<th scope="row">{job["job"]}</th><td>{words}</td>(.*?)</tr>', text)
+        assert row
+        assert [f"{job['it_w_per_gpu']:.0f}", digits(job["facility_energy_mwh"])] == re.findall(
+            r">([\d.,]+)</td>", row[1]
+        )[:2]
+        assert "n/a" in row[1]  # its cost
+    assert "The cost is unknown: energy has no price." in text
+    assert "unknown: no price" in text
+    site = re.search(r'<th scope="row">hall</th>((?:<td class="n">[^<]*</td>)+)</tr>', text)
+    assert site
+    # IT, meter, PUE, WUE
+    assert re.findall(r">([^<]*)</td>", site[1])[2:4] == ["1.100", "n/a"]
+    assert ">nan" not in text
 
 
 def test_a_run_without_services_and_training_says_so(make_run):
