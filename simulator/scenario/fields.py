@@ -31,6 +31,9 @@ JsonSchema = dict[str, Any]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*")
 
+#: No span is longer: the clock counts its ticks exactly for 272 years, and the books are hourly.
+LONGEST_S: Final = 100 * units.YEAR_S
+
 
 def mistake(said: str, hint: str = "") -> PydanticCustomError:
     """Return the error that a validator raises: what was said, then what would be right."""
@@ -73,7 +76,7 @@ class Measure:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         """Describe the text that is expected."""
-        if self.unit in {"", "fraction"}:
+        if self.unit in {"", "fraction", "ratio"}:
             kinds = ["integer", "string"] if self.whole else ["number", "string"]
             return {"type": kinds, "unit": self.unit or "count"}
         return {"type": "string", "unit": self.unit, "pattern": r"^\s*[-+]?[0-9.]"}
@@ -93,6 +96,8 @@ class Measure:
             raise mistake(f"{said!r}: must be {word} {self._bound(self.low)}")
         if value > self.high:
             raise mistake(f"{said!r}: must be at most {self._bound(self.high)}")
+        if self.unit == "s" and value > LONGEST_S:
+            raise mistake(_too_long(said))
         return int(value) if self.whole else value
 
     def _number(self, said: Any) -> float:
@@ -115,6 +120,10 @@ class Measure:
 
     def _bound(self, bound: float) -> str:
         return f"{bound:g} {self.unit}".strip()
+
+
+def _too_long(said: Any) -> str:
+    return f"{said!r}: longer than {LONGEST_S / units.YEAR_S:g} yr, further than a run can reach"
 
 
 def shape(said: Any) -> str:
@@ -255,9 +264,12 @@ class Moment:
         if calendar is None:
             return 0.0  # the start itself is wrong, which is reported on its own
         try:
-            return float(calendar.parse_moment(str(said)))
+            moment_s = float(calendar.parse_moment(str(said)))
         except UnitError as error:
             raise mistake(str(error), hint) from None
+        if moment_s > LONGEST_S:
+            raise mistake(_too_long(said), hint)
+        return moment_s
 
 
 class File:

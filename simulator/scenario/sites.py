@@ -20,6 +20,7 @@ from simulator.scenario.fields import (
     EnergyPrice,
     FilePath,
     Intensity,
+    Measure,
     Name,
     OneOf,
     Oversubscription,
@@ -42,12 +43,18 @@ class PowerModel(Branch):
     host_idle_w: Power | None = Field(default=None, description="Each node without its GPUs, idle.")
 
 
+#: Nodes of one pool; ten times the largest hall there is, and what memory holds.
+MOST_NODES: Final = 10_000_000
+
+
 class Pool(Branch):
     """Equal nodes under one name."""
 
     name: Name = Field(description="Name of the pool, unique within its site.")
     node: Words = Field(description="Catalog name of the node type.")
-    nodes: Count = Field(description="Nodes that are there, hot spares included.")
+    nodes: Annotated[int, Measure("", low=1, high=MOST_NODES, whole=True)] = Field(
+        description="Nodes that are there, hot spares included."
+    )
     hot_spares: Whole = Field(default=0, description="Nodes kept free to replace failed ones.")
     power_model: PowerModel | None = Field(default=None, description="Watts that replace the catalog's.")
 

@@ -17,6 +17,8 @@ from simulator.scenario.fields import mistake, shape
 
 #: Z, +01:00 or an IANA name; a calendar would read a moment without one as UTC, which few mean.
 _ENDS_IN_ZONE: Final = re.compile(r"(?:Z|[+-]\d{2}:?\d{2}|[A-Za-z][A-Za-z0-9_+/-]*)$", re.ASCII)
+#: First and last year of a start; far from where calendars and time zones end.
+_YEARS: Final = (1900, 2200)
 _HINT: Final = "write date, time and zone: 2024-03-04 00:00 Europe/Berlin, or 2024-03-04T00:00Z"
 
 
@@ -64,9 +66,11 @@ class ReadsStart:
             raise mistake(f"expected a moment, got {shape(said)}", _HINT)
         text = " ".join(said.split())
         try:
-            Calendar.from_text(text)
+            calendar = Calendar.from_text(text)
         except UnitError as error:
             raise mistake(str(error), _HINT) from None
+        if not _YEARS[0] <= calendar.start_utc.year <= _YEARS[1]:
+            raise mistake(f"{text!r}: a run starts between {_YEARS[0]} and {_YEARS[1]}", _HINT)
         if not _ENDS_IN_ZONE.search(text):
             raise mistake(f"{text!r} names no time zone", _HINT)
         return Start(text)

@@ -49,7 +49,8 @@ def spelled(value: float, unit: str) -> str:
     for word, smaller in itertools.zip_longest(words, words[1:]):
         number = value / units.parse(f"1 {word}", unit)
         text = f"{_short(number)} {word}".strip()
-        if (abs(number) >= 1 or smaller in {None, ""}) and units.parse(text, unit) == value:
+        # The last one is taken whatever its size, and a share is always told in per cent.
+        if (abs(number) >= 1 or smaller is None or word == "%") and units.parse(text, unit) == value:
             return text
     text = f"{_short(value)} {base}".strip()
     return text if units.parse(text, unit) == value else f"{value!r} {base}".strip()

@@ -10,10 +10,12 @@ import pytest
 from pydantic_core import PydanticCustomError
 
 from simulator.foundation.calendar import Calendar
+from simulator.foundation.units import parse
 from simulator.scenario import load_text
 from simulator.scenario.fields import File, Flag, Horizon, Measure, Moment, Ratio, Text
 from simulator.scenario.said import Place, Said
 from simulator.scenario.start import ReadsStart
+from simulator.scenario.writing import spelled
 
 
 def refusal(call):
@@ -40,6 +42,24 @@ def test_measures(measure, said, value):
     read = measure.read(said)
     assert read == value
     assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1.3, "", "1.3"),
+        (2.5e12, "", "2.5 T"),
+        (0.25, "", "0.25"),
+        (1.118, "ratio", "1.118"),
+        (0.005, "fraction", "0.5 %"),
+        (0.001, "s", "1 ms"),
+        (1e-5, "s", "0.01 ms"),
+        (45.0, "W", "45 W"),
+    ],
+)
+def test_values_are_written_in_the_nicest_unit(value, unit, text):
+    assert spelled(value, unit) == text
+    assert parse(text, unit) == value
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,26 @@ REPLACED = {
         "Europe/Berln",
         "unknown time zone 'Europe/Berln'; did you mean 'Europe/Berlin'?",
     ),
+    "a start before all calendars": (
+        "start: 2024-03-04",
+        "start: 0900-01-01",
+        "start: '0900-01-01 00:00 Europe/Berlin': a run starts between 1900 and 2200",
+    ),
+    "a run of many lifetimes": (
+        "duration: 2 d",
+        "duration: 1e30 d",
+        "bad.yaml:3:11: duration: '1e30 d': longer than 100 yr, further than a run can reach",
+    ),
+    "submitted many lifetimes later": (
+        "submit: 2024-03-04 06:00",
+        "submit: 1e20 d",
+        "workloads.pretrain.submit: '1e20 d': longer than 100 yr",
+    ),
+    "more nodes than there are": (
+        "nodes: 8}",
+        "nodes: 1_000_000_000_000}",
+        "nodes: '1_000_000_000_000': must be at most 1e+07",
+    ),
     "no such day": (
         "start: 2024-03-04",
         "start: 2024-02-30",

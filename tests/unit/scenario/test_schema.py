@@ -24,6 +24,23 @@ def test_keys_are_those_of_yaml():
     assert site["limit"]["unit"] == "W"
 
 
+def test_a_bare_number_is_good_where_there_is_no_unit():
+    def walk(node):
+        if isinstance(node, dict):
+            if node.get("unit") in {"count", "fraction", "ratio"}:
+                yield node
+            for inside in node.values():
+                yield from walk(inside)
+        elif isinstance(node, list):
+            for inside in node:
+                yield from walk(inside)
+
+    found = list(walk(SCHEMA))
+    assert {node["unit"] for node in found} == {"count", "fraction", "ratio"}
+    for node in found:
+        assert {"number", "integer"} & set(node["type"]), node
+
+
 def test_every_key_has_a_meaning_and_unknown_ones_are_refused():
     for name, definition in definitions():
         assert definition["additionalProperties"] is False, name
