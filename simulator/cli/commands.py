@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
 from typing import Any, Final
 
@@ -67,11 +68,24 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error of ours ends in its message and exit status."""
+        """Run the command; what a user can mend ends in a message and exit status 2 or 3."""
         try:
             return super().invoke(ctx)
         except DatahallError as error:
             raise Refusal(error) from None
+        except MemoryError:
+            raise Refusal(
+                DatahallError(
+                    "not enough memory for a run of this size: shorten it, ask for less, or count "
+                    "requests with `mode: thinned` or `mode: fluid`"
+                )
+            ) from None
+        except OSError as error:
+            # click ends quietly when a reader of its output has gone.
+            if error.errno == errno.EPIPE or error.strerror is None:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            raise Refusal(DatahallError(f"{where}{error.strerror.lower()}")) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

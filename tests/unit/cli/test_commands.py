@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -73,6 +74,24 @@ class TestRun:
     def test_a_seed_on_the_command_line_is_an_override(self, here):
         call("run", "jobs.yaml", "--seed", "5", "--no-report", "-q", "-o", "a")
         assert json.loads((here / "a" / "run.json").read_text())["seed"] == 5
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), "no space left on device"),
+            (PermissionError(errno.EACCES, "Permission denied", "figures"), "figures: permission denied"),
+            (MemoryError(), "not enough memory for a run of this size"),
+        ],
+    )
+    def test_a_machine_that_cannot_is_told_without_a_traceback(self, here, monkeypatch, error, words):
+        def fail(run):
+            raise error
+
+        monkeypatch.setattr("analysis.report.write_report", fail)
+        told = call("run", "jobs.yaml")
+        assert told.exit_code == 2
+        assert told.stderr.startswith(words)
+        assert "Traceback" not in told.output
 
     def test_a_trace_that_cannot_be_read_leaves_nothing(self, here):
         (here / "log.swf").write_text("1 0 -1 60 1\n")
