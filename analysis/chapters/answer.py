@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from analysis.chapters.material import Material
 from analysis.numerals import count_text, digits, fixed, percent, seconds_text
 from analysis.page import bullets, cards, folded, paragraphs
 from simulator.foundation.units import render
-
-if TYPE_CHECKING:
-    pass
 
 
 def answer(material: Material) -> str:
@@ -100,7 +95,7 @@ def _headline_cards(material: Material) -> str:
         ("Water on site", f"{digits(found['water']['site_water_m3'], 3)} m3", "without generation"),
         (
             "Cost",
-            material.money(cost["total_cost_usd"], 3),
+            material.short_money(cost["total_cost_usd"]),
             f"{material.money(cost['usd_per_productive_gpu_hour'], 3)} per productive GPU-h",
         ),
     ]
@@ -134,10 +129,10 @@ def _work_sentence(material: Material) -> str:
         waited = (
             ""
             if group["wait_p95_s"] is None
-            else f", 95 % of them after at most {render(group['wait_p95_s'], 's')}"
+            else f" and 95 % waited at most {render(group['wait_p95_s'], 's')}"
         )
         parts.append(f"{group['done']:,} of {group['jobs']:,} {group['kind']} jobs were done{waited}")
     if not parts:
         return "No work was asked for."
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    # Names are told as they are written, at the head of a sentence too.
+    return f"{'; '.join(parts)}."

@@ -25,6 +25,9 @@ TITLE: Final = "Power at the meter"
 #: Utilities bill the highest mean over this span. [s]
 QUARTER_S: Final = 900.0
 
+#: What is less than this share of the largest component is not there.
+NOTHING: Final = 1e-9
+
 #: A limit above this many times the peak is named, not drawn: it would flatten everything else.
 NEAR: Final = 2.5
 
@@ -35,7 +38,11 @@ def draw(run: Run) -> Drawing | Missing:
     if not table.num_rows:
         return Missing(NAME, TITLE, "The run recorded no power.")
     series = series_by(table, lambda key: key[0], ["component", "site"], "power_w", run.horizon_s)
-    names = [name for name in in_order(list(series), COMPONENTS) if series[name].maximum() > 0]
+    highest_w = max((one.maximum() for one in series.values()), default=0.0)
+    # A component that is the rest of others may be a rounding error instead of nothing.
+    names = [
+        name for name in in_order(list(series), COMPONENTS) if series[name].maximum() > NOTHING * highest_w
+    ]
     if not names:
         return Missing(NAME, TITLE, "Nothing drew power in this run.")
     total = StepSeries.sum_of([series[name] for name in names])

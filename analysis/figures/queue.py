@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +12,9 @@ from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.local_time import LocalTime
 from analysis.palette import DASHES, REASONS, colours, in_order
 from analysis.steps import cut
+from simulator.decisions.reasons import SAID
 from simulator.foundation import StepSeries
+from simulator.foundation.units import render
 from simulator.results.percentile import quantile
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ def draw(run: Run) -> Drawing | Missing:
     mine = counted[kinds] if len(kinds) else np.zeros(0, dtype=bool)
     if not mine.any():
         return Missing(NAME, TITLE, "The run has no jobs besides services' replicas: nothing queues.")
+    if not run.table("waits").num_rows:
+        return Missing(NAME, TITLE, "No job waited.")
     figure = new_figure(5.6)
     upper, lower = figure.subplots(2, 1, height_ratios=[1.25, 1.0])
     data = _reasons(run, upper)
@@ -41,12 +46,9 @@ def draw(run: Run) -> Drawing | Missing:
     sign(figure, run, "waits.parquet, jobs.parquet")
     hours = data.pop("gpu_hours")
     total = sum(hours.values())
-    if total > 0:
-        parts = ", ".join(f"{name} {100 * value / total:.0f} %" for name, value in hours.items())
-        said = f"{total:,.0f} GPU-hours were spent queued: {parts}."
-    else:
-        said = "No job waited."
-    slowest = ", ".join(f"{name} {hours_95:.2g} h" for name, hours_95 in waited.items())
+    parts = ", ".join(f"{SAID.get(name, name)} {100 * value / total:.0f} %" for name, value in hours.items())
+    said = f"{total:,.0f} GPU-hours were spent queued: {parts}."
+    slowest = ", ".join(f"{name} {render(wait_s, 's')}" for name, wait_s in waited.items())
     return Drawing(
         name=NAME,
         title=TITLE,
@@ -80,7 +82,14 @@ def _reasons(run: Run, axes: Axes) -> dict[str, Any]:
     for name in series:
         top = floor + np.append(steps.means[name], steps.means[name][-1])
         axes.fill_between(
-            x, floor, top, step="post", color=paint[name], linewidth=0, label=_SAID.get(name, name), zorder=2
+            x,
+            floor,
+            top,
+            step="post",
+            color=paint[name],
+            linewidth=0,
+            label=fill(SAID.get(name, name), 16),
+            zorder=2,
         )
         floor = top
     axes.set_xlim(x[0], x[-1])
@@ -89,11 +98,7 @@ def _reasons(run: Run, axes: Axes) -> dict[str, Any]:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_title("GPUs asked for by queued jobs, by reason")
     clock.dress(axes)
-    if series:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2)
-    else:
-        axes.set_yticks([0])
-        axes.text(0.5, 0.5, "no job waited", transform=axes.transAxes, ha="center", va="center")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=1.2)
     return {
         "start_s": steps.start_s.tolist(),
         "start_utc": [clock.utc_text(moment) for moment in steps.start_s],
@@ -137,7 +142,7 @@ def _tenants(axes: Axes, jobs: Any, mine: Any) -> dict[str, float]:
             label=f"{name} ({len(waited):,})",
         )
         start = min(start, 100 * float(np.mean(waited <= least)))
-        answer[name] = quantile(waited, np.ones(len(waited)), 0.95)
+        answer[name] = 3600.0 * quantile(waited, np.ones(len(waited)), 0.95)
     axes.set_xscale("log")
     axes.set_xlim(least, longest * 1.3)
     # Where most jobs start at once, the axis begins just below that share.
@@ -148,13 +153,11 @@ def _tenants(axes: Axes, jobs: Any, mine: Any) -> dict[str, float]:
     axes.set_xticks([], minor=True)
     axes.set_xlabel("wait until the last start (log scale; one minute and less at the left edge)")
     axes.set_ylabel("% of jobs")
-    axes.set_title("Jobs that waited at most so long, by tenant (jobs)")
+    axes.set_title("Share of jobs that waited at most so long, by tenant (number of jobs)")
     axes.grid(axis="x")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), handlelength=2.0)
     return answer
 
-
-_SAID: Final = {"behind": "behind the head\nof the queue", "no-such-gpu": "no such GPU"}
 
 _HOURS: Final = {
     1 / 60: "1 min",

@@ -24,6 +24,10 @@ MOVING: Final = "moving"
 CODE: Final[dict[str, int]] = {reason: code for code, reason in enumerate(WAIT_REASONS)}
 
 
+#: How people are told a reason whose name alone does not say it.
+SAID: Final[dict[str, str]] = {BEHIND: "behind the head of the queue", NO_SUCH_GPU: "no such GPU"}
+
+
 @dataclass(frozen=True, slots=True)
 class Yes:
     """The job may be examined for a start."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
+from simulator.decisions.reasons import SAID
+from simulator.foundation.units import DAY_S, KILO, MEGA, in_currency, render
 from simulator.results.digest import DEFAULTS, shown_path
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ LINES: Final = 30
 #: Where the text after the first word of a block begins.
 _INDENT: Final = 13
 
-#: A number and its unit stay on one line.
-_GLUE: Final = re.compile(r"(\d) (%|[a-zA-Z])")
+#: A number and its unit stay on one line, and so do a sign and its number.
+_GLUE: Final = re.compile(r"(?<=\d) (?=%|[a-zA-Z])|(?<=[<=>]) (?=\d)")
 
 #: Named one by one; the rest are counted.
 _MOST: Final = 3
@@ -138,9 +139,9 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
     if len(found["services"]) > _MOST:
         said.append(f"and {len(found['services']) - _MOST} more services")
     for group in found["jobs"][:_MOST]:
-        text = f"{group['kind']}: {group['done']:,} of {group['jobs']:,} jobs done"
+        text = f"{group['kind']} jobs: {group['done']:,} of {group['jobs']:,} done"
         if group["wait_p50_s"] is not None:
-            text += f"; wait p50/p95 {_hours(group['wait_p50_s'])}/{_hours(group['wait_p95_s'])} h"
+            text += f"; wait p50 {render(group['wait_p50_s'], 's')}, p95 {render(group['wait_p95_s'], 's')}"
         if group["running"]:
             text += f"; {group['running']:,} still running"
         if group["queued"]:
@@ -279,7 +280,7 @@ def _waiting(found: Mapping[str, Any]) -> list[str]:
         "Who waited",
         [
             f"{_first(waiting['by_tenant'], 4)} of {waiting['gpu_hours']:,.0f} GPU-h queued: "
-            f"{_first(waiting['by_reason'], 4)}"
+            + _first({SAID.get(name, name): share for name, share in waiting["by_reason"].items()}, 4)
         ],
     )
 
@@ -351,7 +352,7 @@ def _block(word: str, said: Sequence[str], most: int | None = None) -> list[str]
     for text in said if most is None else said[:most]:
         inner = len(text) - len(text.lstrip())
         lines += textwrap.wrap(
-            _GLUE.sub("\\1\N{NO-BREAK SPACE}\\2", text.strip()),
+            _GLUE.sub("\N{NO-BREAK SPACE}", text.strip()),
             COLUMNS - _INDENT - inner,
             initial_indent=" " * inner,
             subsequent_indent=" " * max(inner, 2),
@@ -368,10 +369,6 @@ def _block(word: str, said: Sequence[str], most: int | None = None) -> list[str]
 
 def _span(seconds: float) -> str:
     return render(seconds, "s")
-
-
-def _hours(seconds: float | None) -> str:
-    return "n/a" if seconds is None else f"{seconds / HOUR_S:.2g}"
 
 
 def _pair(median: float | None, high: float | None) -> str:

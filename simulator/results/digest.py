@@ -34,6 +34,12 @@ DEFAULTS: Final = "assumptions are defaults nobody set"
 #: A job's GPUs count as a run's idle tail if they are at least this share of the fleet.
 _TAIL_SHARE: Final = 0.1
 
+#: They are its tail if they then stood free for this share of the time that was left, ...
+_TAIL_KEPT: Final = 0.8
+#: ... and if that is this share of all free GPU-hours.
+_TAIL_OF_FREE: Final = 0.2
+_TAILS_TRIED: Final = 8
+
 #: Limit's name in the scenario -> summary's name, and what the summary's number is multiplied by.
 _LIMITED: Final[Mapping[str, tuple[str, float]]] = {
     "p95_wait_s": ("p95_wait_s", 1.0),
@@ -186,19 +192,22 @@ def _state_hours(run: Run, from_s: float) -> dict[str, float]:
 
 
 def _idle_tail(run: Run, jobs: Jobs, free_h: float) -> dict[str, Any] | None:
-    """Name the large job after whose end its GPUs stood free, so that no average hides it."""
+    """Name the large job after whose end its GPUs stood free, so that no average hides it.
+
+    GPUs that others took soon after are no tail of this job, however long the run went on.
+    """
     gpus, end_s = jobs.number("gpus"), jobs.number("finished_s")
     large = jobs.is_queued_kind & (gpus >= _TAIL_SHARE * float(run.summary["gpus"])) & ~np.isnan(end_s)
-    if not large.any():
-        return None
-    # Of many large jobs, the one that left most GPU time behind it.
-    last = int(np.flatnonzero(large)[np.argmax(gpus[large] * (run.horizon_s - end_s[large]))])
-    freed_h = gpus[last] * (run.horizon_s - end_s[last]) / HOUR_S
-    hours = min(freed_h, _state_hours(run, float(end_s[last])).get("free", 0.0))
-    if free_h <= 0 or hours < 0.2 * free_h:
+    freed_h = np.where(large, gpus * (run.horizon_s - end_s), 0.0) / HOUR_S
+    # The one that freed most first; few are looked at, since a run has at most a few tails.
+    for last in np.argsort(-freed_h, kind="stable")[:_TAILS_TRIED].tolist():
+        hours = min(freed_h[last], _state_hours(run, float(end_s[last])).get("free", 0.0))
+        if hours >= _TAIL_KEPT * freed_h[last] and hours >= _TAIL_OF_FREE * free_h > 0:
+            break
+    else:
         return None
     return {
-        "gpu_hours": hours,
+        "gpu_hours": float(hours),
         "gpus": int(gpus[last]),
         "job": jobs.table.column("job_id")[last].as_py(),
         "ended_s": float(end_s[last]),

@@ -203,6 +203,11 @@ def test_a_figure_that_a_run_cannot_have_says_why(make_run):
     assert "no services" in reasons.pop("latency")
     assert "nothing queues" in reasons.pop("queue")
     assert reasons == {}
+    alone = make_run("alone", days=1, service=False, research=False)
+    with house_style():
+        queue = FIGURES["queue"](alone)
+    assert isinstance(queue, Missing)
+    assert queue.reason == "No job waited."
 
 
 def test_a_service_without_single_requests_is_drawn_from_its_hours(campus_run, tmp_path):

@@ -195,6 +195,21 @@ def test_the_closing_print_fits_and_never_keeps_silent(run):
     assert "limit on mean_wait_s is not met" in text
 
 
+@pytest.mark.parametrize(
+    ("later", "tail"),
+    [
+        ("", {"gpu_hours": 64 * 34.0, "gpus": 64, "job": "a", "ended_s": 14 * 3600.0}),
+        # Others take its GPUs an hour later and keep them: nothing is left of it.
+        ("      - {id: b, submit: 15 h, gpus: 56, run: 40 h}\n", None),
+    ],
+)
+def test_an_idle_tail_is_what_really_stood_free(tmp_path, later, tail):
+    head, _, rest = HALL.partition("      - {id: a")
+    text = f"{head}      - {{id: a, gpus: 64, run: 14 h}}\n{later}limits:{rest.partition('limits:')[2]}"
+    found = execute(load_text(text, name="hall.yaml"), out=tmp_path / "hall").closing_data()
+    assert found["gpu_hours"]["idle_tail"] == tail
+
+
 def test_the_closing_data_is_json(run):
     data = json.loads(json.dumps(run.closing_data(), allow_nan=False))
     assert data["gpu_hours"]["provided"] == pytest.approx(64 * 48)
