@@ -181,8 +181,8 @@ class QueueView:
         """Whether GPUs came free since the last pass, the free ones changed in another way than
         by what this queue started, or its head went away without a start."""
         self.ends: list[tuple[float, int]] = []
-        """(expected end, job) of all that hold or claimed GPUs of the queue's pools, those of
-        other queues too, sorted; the end may be past (overdue). [s since the run's start]"""
+        """(expected end, job) of the queue's running and claimed jobs, sorted; the end may be
+        past (overdue). [s since the run's start]"""
         self.releases: Sequence[int] = ()
         """GPUs by job index that come free at those ends."""
         self.free_gpus = 0

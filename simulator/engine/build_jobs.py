@@ -419,7 +419,7 @@ class JobBuilder:
         if not len(table):
             return
         queues = table.queue.texts()
-        room = {name: max(self.pools[p].facts.gpus for p in self.pools_of(name)) for name in set(queues)}
+        room = {name: max(self.pools[p].most_gpus for p in self.pools_of(name)) for name in set(queues)}
         limits = np.array([room[name] for name in queues])
         too_large = np.flatnonzero(table.gpus > limits)
         if len(too_large):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from simulator.cluster.allocation import Placement
 from simulator.decisions import Decision
@@ -48,7 +48,7 @@ class Engine:
                 plan.facts,
                 host_active_w=plan.host_active_w,
                 loaded_idle_w=plan.loaded_idle_w,
-                hot_spares=plan.hot_spares,
+                most_gpus=plan.most_gpus,
             )
             for code, plan in enumerate(world.pools)
         ]
@@ -72,11 +72,12 @@ class Engine:
         }
         self.queue_list = list(self.queues.values())
         self._queues_per_event = [queue for queue in self.queue_list if queue.pass_per_event]
-        self.queues_of_pool: dict[int, list[Queue]] = {}
+        #: A pool belongs to one queue at most: scenarios that share one are refused.
+        self.queue_of_pool: dict[int, Queue] = {}
         for queue in self.queue_list:
             queue.call_at = self.wake
             for pool in queue.pools:
-                self.queues_of_pool.setdefault(pool.code, []).append(queue)
+                self.queue_of_pool[pool.code] = queue
         self.queue_of = [self._queue_named(name, job) for job, name in enumerate(self.board.queue)]
         self._wakes: list[float] = []
         self._next_arrival = 0
@@ -102,8 +103,6 @@ class Engine:
     def run(self, progress: Callable[[float], None] | None = None) -> None:
         """Let time pass to the horizon."""
         horizon_s = self.world.horizon_s
-        if horizon_s == math.inf:
-            self._refuse(job for job in range(self._scheduled) if not self.queue_of[job].could_hold(job))
         if self._scheduled:
             self._arrivals.arm(self.board.submitted_s[0])
         self.failures.begin()
@@ -114,8 +113,7 @@ class Engine:
         stop = self._finished if horizon_s == math.inf else None
         self.clock.run(horizon_s, before, progress, stop)
         if horizon_s == math.inf:
-            state = self.board.state
-            self._refuse(job for job in range(len(state)) if state[job] in ("queued", "held"))
+            self._refuse_unfinished()
         end_s = self.clock.now_s if horizon_s == math.inf else horizon_s
         self.world.horizon_s = end_s
         self.clock.advance_to(end_s)
@@ -132,9 +130,9 @@ class Engine:
     def _finished(self) -> bool:
         return self.board.unfinished == 0
 
-    def _refuse(self, endless: Iterable[int]) -> None:
-        """Refuse an open run with jobs that can never start."""
-        board, left = self.board, list(endless)
+    def _refuse_unfinished(self) -> None:
+        board = self.board
+        left = [job for job in range(len(board.job_id)) if board.state[job] in ("queued", "held")]
         if left:
             job = left[0]
             raise DatahallError(
@@ -183,10 +181,11 @@ class Engine:
         self._decide.arm_by(max(at_s, self.clock.environment.now))
 
     def pool_changed(self, pool: int) -> None:
-        """Tell the queues of a pool that its free GPUs changed."""
-        for queue in self.queues_of_pool.get(pool, ()):
+        """Tell the queue of a pool that its free GPUs, or who may have them, changed."""
+        queue = self.queue_of_pool.get(pool)
+        if queue is not None:
             queue.changed()
-        self.decide_soon()
+            self.decide_soon()
 
     def _arrive(self) -> None:
         board, position = self.board, self._next_arrival
@@ -238,12 +237,6 @@ class Engine:
 
     def start(self, job: int, placement: Placement) -> None:
         """Start a queued job on GPUs that are taken already."""
-        queues = self.queues_of_pool[placement.pool]
-        if len(queues) > 1:
-            own = self.queue_of[job]
-            for queue in queues:
-                if queue is not own:
-                    queue.lent(job, own.expected_end_s(job))
         self.power.caps.start(job, placement)
         self._holding[placement.pool][job] = None
         self.board.start(job, placement)
@@ -258,10 +251,10 @@ class Engine:
         placement = self.board.release(job)
         del self._holding[placement.pool][job]
         self.pools[placement.pool].free.give_back(placement)
-        for queue in self.queues_of_pool[placement.pool]:
-            queue.gave_back(job)
-            if queue.waiting:
-                self.decide_soon()
+        queue = self.queue_of[job]
+        queue.gave_back(job)
+        if queue.waiting:
+            self.decide_soon()
         for tell in self.listeners:
             tell(job)
         self.recorder.spill()

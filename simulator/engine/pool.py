@@ -18,7 +18,7 @@ class Pool:
         *,
         host_active_w: float,
         loaded_idle_w: float,
-        hot_spares: int,
+        most_gpus: int,
     ) -> None:
         self.code = code
         self.facts = facts
@@ -26,8 +26,8 @@ class Pool:
         self.name = facts.name
         self.gpus_per_node = facts.node.gpus_per_node
         self.gpu_type = facts.node.gpu_type
-        #: What one job can get at most: spares are for jobs that lost a node.
-        self.most_gpus = facts.gpus - hot_spares * facts.node.gpus_per_node
+        #: What one job can get.
+        self.most_gpus = most_gpus
         self.free = PoolFree(code, facts.nodes, facts.node.gpus_per_node)
         self.host_active_w_per_gpu = host_active_w / facts.node.gpus_per_node
         self.host_idle_w_per_gpu = facts.host_idle_w_per_gpu

@@ -79,7 +79,7 @@ class Queue:
         #: Since when a waiting job is a follower (or, for the head, the head, or held).
         self._since_s: dict[int, float] = {}
         self._head = -1
-        #: Expected ends of jobs that hold GPUs of the queue's pools, whichever queue they came by.
+        #: Expected ends of running and claimed jobs. [s since the run's start]
         self._end_of: dict[int, float] = {}
         #: The first job refused in this pass and why; -1 if none was.
         self._refused = -1
@@ -144,18 +144,8 @@ class Queue:
         self._end_promise(job)
         self.dirty = True
 
-    def expected_end_s(self, job: int) -> float:
-        """Return when a job that holds GPUs is expected to give them back. [s since the run's start]"""
-        return self._end_of[job]
-
-    def lent(self, job: int, end_s: float) -> None:
-        """Note that a job of another queue took GPUs of a pool of this one until `end_s`. [s]"""
-        self._end_of[job] = end_s
-        insort(self.view.ends, (end_s, job))
-        self.changed()
-
     def gave_back(self, job: int) -> None:
-        """Note that a job released GPUs of this queue's pools."""
+        """Note that a running job of this queue released its GPUs."""
         ends = self.view.ends
         del ends[bisect_left(ends, (self._end_of.pop(job), job))]
         self.changed()
@@ -242,8 +232,7 @@ class Queue:
             return self.pools[0].free.free_gpus
         free = sum(pool.free.free_gpus for pool in self.pools)
         if self.ceiling_gpus is not None:
-            board = self.board
-            held = sum(board.held_gpus[job] for job in self._end_of if board.queue[job] == self.name)
+            held = sum(self.board.held_gpus[job] for job in self._end_of)
             free = max(0, min(free, self.ceiling_gpus - held))
         return free
 

@@ -191,9 +191,7 @@ class SitePower:
         self.jobs_ceiling_w = watts
         for pool in self.draw.pools:
             pool.may_start = None if watts is None else self.may_start
-            for queue in self.engine.queues_of_pool.get(pool.code, ()):
-                queue.changed()
-        self.engine.decide_soon()
+            self.engine.pool_changed(pool.code)
 
     def may_start(self, job: int, placement: Placement, claims: Mapping[int, Placement]) -> bool:
         """Whether a job may start on a placement beside those claimed in the same pass."""

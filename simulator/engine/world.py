@@ -39,6 +39,11 @@ class PoolPlan:
     """Power of a GPU that is held but does not compute. [W]"""
     hot_spares: int = 0
 
+    @property
+    def most_gpus(self) -> int:
+        """What one job can get: spares are for jobs that lost a node."""
+        return self.facts.gpus - self.hot_spares * self.facts.node.gpus_per_node
+
 
 @dataclass(slots=True)
 class SitePlan:
