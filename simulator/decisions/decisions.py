@@ -21,7 +21,12 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop a running job. `kill` loses work since the last durable checkpoint."""
+    """Stop a job that holds GPUs, or with `then` end any that is not moving.
+
+    `kill` loses what was done since the last durable checkpoint. `checkpoint` writes one first; a
+    job that writes none loses all. `suspend` keeps everything and takes no time. `drain` is for
+    replicas, which finish their requests.
+    """
 
     job: int
     how: Literal["kill", "checkpoint", "suspend", "drain"]
@@ -83,7 +88,7 @@ class SetPower:
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Promise GPUs to a waiting job from `start_s`; by count unless nodes are named."""
+    """Promise a number of GPUs to a waiting job from `start_s` on. [s since the run's start]"""
 
     job: int
     start_s: float
@@ -92,7 +97,7 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep a waiting job out of the scanned queue until `until_s`."""
+    """Keep a waiting job out of the scanned queue until `until_s`, whatever held it before."""
 
     job: int
     until_s: float
@@ -101,7 +106,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Ask for a number of replicas of a service in a pool (``""``: the service's own)."""
+    """Ask for a number of replicas of a service; `pool` is ``""``, its queues deal them out."""
 
     service: str
     pool: str

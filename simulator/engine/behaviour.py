@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from simulator.cluster.allocation import Placement
@@ -25,7 +25,7 @@ class Checkpoints:
 class Behaviour:
     """What all jobs of one workload share.
 
-    `profile_for(pool, placement, gpus)` gives a performance profile; it is called when a job's
+    `profile_for(job, placement, gpus)` gives a performance profile; it is called when a job's
     layout or placement changes, never at a change of clock or link share.
     """
 
@@ -53,7 +53,6 @@ class Behaviour:
     lowest_clock_fraction: float = 0.35
     flows: bool = False
     """Whether the job loads the fabric."""
-    cache: dict[Any, Any] = field(default_factory=dict)
 
 
 def work_after(

@@ -80,7 +80,7 @@ class Board:
         self.work_gpus = [0] * count
         self.stall_used_s = [0.0] * count
         self.run_since_s = [0.0] * count
-        #: What happens when a stop is complete: requeue, hold or end.
+        #: What happens when a stop is complete: requeue, hold, end, or move:SITE.
         self.then = [""] * count
         # Outcome.
         self.started_s = [math.nan] * count
@@ -89,7 +89,6 @@ class Board:
         self.run_s = [0.0] * count
         self.lost_gpu_s = [0.0] * count
         self.stalled_gpu_s = [0.0] * count
-        self.useful_gpu_s = [0.0] * count
         self.done = [0.0] * count
         self.restarts = [0] * count
         self.preemptions = [0] * count
@@ -102,7 +101,7 @@ class Board:
         self._add = recorder.segments.appenders
         self._cycles: dict[int, tuple[float, float]] = {}
         #: Jobs that wrote a periodic checkpoint since they last lost or saved something.
-        self._saved: dict[int, bool] = {}
+        self._saved: dict[int, None] = {}
         self.unfinished = count
 
     def submit(self, spec: JobSpec, behaviour: int) -> int:
@@ -146,7 +145,6 @@ class Board:
             (self.run_s, 0.0),
             (self.lost_gpu_s, 0.0),
             (self.stalled_gpu_s, 0.0),
-            (self.useful_gpu_s, 0.0),
             (self.done, 0.0),
             (self.restarts, 0),
             (self.preemptions, 0),
@@ -168,7 +166,7 @@ class Board:
         self.last_pool[job] = placement.pool
         self.run_since_s[job] = now_s
         self.holding += 1
-        first = self.started_s[job] != self.started_s[job]
+        first = math.isnan(self.started_s[job])
         if first:
             self.started_s[job] = now_s
         self.state[job] = "running"
@@ -240,6 +238,7 @@ class Board:
         """Mark a job as ended: done, failed or killed."""
         self.phase[job] = _ENDED
         self.state[job] = state
+        self.due_s[job] = math.inf
         self.finished_s[job] = self.clock.environment.now
         self.unfinished -= 1
 
@@ -257,9 +256,11 @@ class Board:
         self.settle(job)
         checkpoints = self.behaviours[self.behaviour_of[job]].checkpoints
         lost = self.since_durable[job] if checkpoints else self.done[job]
-        if self._saved.pop(job, None) and checkpoints and lost * self.work_s[job] < checkpoints.lag_s:
-            # The last checkpoint was written but still in flight.
-            lost += self._cycles[job][0]
+        if job in self._saved:
+            del self._saved[job]
+            if checkpoints and lost * self.work_s[job] < checkpoints.lag_s:
+                # The last checkpoint was written but still in flight.
+                lost += self._cycles[job][0]
         lost = min(lost, self.done[job])
         self.since_durable[job] = self.stall_used_s[job] = 0.0
         self.done[job] -= lost
@@ -281,23 +282,13 @@ class Board:
         pool = self.pools[placement.pool]
         if self.phase[job] != _RUNNING:
             return self.power_w[job]
-        _, gpu_w = self._profile(job).at(clock_fraction, self.link_share[job])
+        _, gpu_w = self.profile(job).at(clock_fraction, self.link_share[job])
         return (float(gpu_w) + pool.host_active_w_per_gpu) * placement.gpus
 
     def profile(self, job: int) -> Any:
         """Return the performance profile of a job that holds GPUs."""
-        return self._profile(job)
-
-    def progress(self, job: int) -> float:
-        """Return the work done so far, up to now. [tokens or reference seconds]"""
-        if self.phase[job] != _RUNNING:
-            return self.done[job]
-        elapsed_s = self.clock.environment.now - self.since_s[job]
-        cycle = self._cycles.get(job)
-        if cycle is None:
-            return self.done[job] + elapsed_s * self.rate[job]
-        position = self.since_durable[job], self.stall_used_s[job]
-        return self.done[job] + work_after(elapsed_s, self.rate[job], *position, *cycle)[0]
+        behaviour = self.behaviours[self.behaviour_of[job]]
+        return behaviour.profile_for(job, self.placement[job], self.held_gpus[job])  # type: ignore[arg-type]
 
     def settle(self, job: int) -> None:
         """Write down what has happened since the last change, up to now."""
@@ -342,7 +333,7 @@ class Board:
                 elapsed_s, self.rate[job], since, self.stall_used_s[job], *cycle
             )
             if done - (self.since_durable[job] - since) > 0.5 * cycle[0]:
-                self._saved[job] = True
+                self._saved[job] = None
         remaining = self.remaining[job]
         done = min(done, remaining)
         if remaining != math.inf:
@@ -350,11 +341,6 @@ class Board:
         self.done[job] += done
         self.stalled_gpu_s[job] += stalled_s * gpus
         return done / elapsed_s
-
-    def _profile(self, job: int) -> Any:
-        placement = self.placement[job]
-        behaviour = self.behaviours[self.behaviour_of[job]]
-        return behaviour.profile_for(job, placement, self.held_gpus[job])  # type: ignore[arg-type]
 
     def _run(self, job: int) -> None:
         behaviour = self.behaviours[self.behaviour_of[job]]

@@ -37,7 +37,6 @@ class FabricControl:
         self._faults: dict[tuple[int, int], int] = {}
         self._dirty: dict[int, None] = {}
         self._timer = engine.clock.timer(self._settle, Priority.CONTROL)
-        self.recomputed = 0
 
     def job_changed(self, job: int) -> None:
         """Note that a job's flow may have changed."""
@@ -100,7 +99,6 @@ class FabricControl:
         engine, board = self.engine, self.engine.board
         fabric = self.fabrics[site]
         assert fabric is not None
-        self.recomputed += 1
         tell: list[Callable[[float], None]] = []
         flows: list[Flow] = []
         steps: list[Callable[[float], float]] = []

@@ -50,7 +50,7 @@ class Plan(Protocol):
 
     @property
     def pass_per(self) -> Literal["instant", "event"]:
-        """One pass after all events of an instant, or one after each."""
+        """One pass after all events of an instant, or one after each completion and submission."""
 
     @property
     def reserve(self) -> Literal["counts", "machines", "nothing"]:
