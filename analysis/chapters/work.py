@@ -10,13 +10,25 @@ import numpy as np
 from analysis.chapters.material import Material
 from analysis.chapters.trust import assumption_rows, value_text
 from analysis.columns import coded, numbers, words
+from analysis.drawing import escape
 from analysis.numerals import count_text, digits, known, percent, seconds_text
-from analysis.page import folded, paragraphs, table
+from analysis.page import bullets, folded, paragraphs, table
 from simulator.foundation.units import HOUR_S, J_PER_MWH, render
 from simulator.results.percentile import quantile
 
 if TYPE_CHECKING:
     pass
+
+#: Parts of a training step, for people.
+_PARTS: Final = {
+    "tp_comm_s": "tensor-parallel exchange",
+    "pp_bubble_s": "pipeline bubble",
+    "pp_comm_s": "pipeline exchange",
+    "dp_exposed_s": "data-parallel exchange not hidden",
+    "ep_comm_s": "experts' exchange",
+    "cp_comm_s": "context-parallel exchange",
+    "straggler_s": "waiting for the slowest",
+}
 
 #: Rows of a table that are shown before the rest is left to the Parquet file.
 _MOST_ROWS: Final = 25
@@ -116,14 +128,33 @@ def training(material: Material) -> str:
         "network, losses and cooling; IT W per GPU is the GPU and its share of the host while held.",
         *_left_out(len(jobs)),
     ]
-    return table(columns, rows) + table(heads, drawn, text_columns=2) + paragraphs(said)
+    return table(columns, rows) + table(heads, drawn, text_columns=2) + paragraphs(said) + _layouts(material)
+
+
+def _layouts(material: Material) -> str:
+    """Return each job's layout and why, and the parts of its step."""
+    found = material.run.provenance.get("layouts", ())[:_MOST_ROWS]
+    if not found:
+        return ""
+    rows = []
+    for facts in found:
+        whole = sum(facts["step_s"].values())
+        for part, seconds in sorted(facts["step_s"].items(), key=lambda item: (-item[1], item[0])):
+            name = _PARTS.get(part, part.removesuffix("_s"))
+            rows.append([facts["workload"], name, seconds_text(seconds), percent(seconds / whole)])
+    why = "".join(f"<p>{escape(facts['workload'])}:</p>{bullets(facts['reasons'])}" for facts in found)
+    return (
+        f"<h3>Layout and step</h3>{why}"
+        + table(["Job", "Part of a step", "Time", "Share"], rows, text_columns=2)
+        + paragraphs(["One step on nodes beside each other, at full clock, with the links to itself."])
+    )
 
 
 def services(material: Material) -> str:
     """Every service, by tier."""
     found = material.digest["services"]
     if not found:
-        return '<div class="missing">The scenario has no service.</div>' + material.figure("latency")
+        return material.figure("latency")
     rows, tiers = [], []
     for service in found:
         rows.append(

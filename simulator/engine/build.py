@@ -57,6 +57,7 @@ def build_world(scenario: Scenario) -> World:
         causes=failure_causes(scenario, pools),
         script=[_step(scenario, event) for event in scenario.script],
         site_links=links,
+        layouts=tuple(jobs.layouts),
         notes=jobs.notes + [note for site in sites for note in site.weather.notes],
     )
 

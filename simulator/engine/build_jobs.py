@@ -24,10 +24,11 @@ from simulator.network.spread import Spread
 from simulator.performance.given import GivenProfile
 from simulator.performance.layouts import choose_layout
 from simulator.performance.trace_job import ReferenceProfile
-from simulator.performance.training import estimate
+from simulator.performance.training import TrainingProfile, estimate
 from simulator.scenario.sites import Site
 from simulator.scenario.tree import Scenario
 from simulator.scenario.workloads import HeliosLog, JobList, JobStream, SwfLog, Training
+from simulator.telemetry.record import LayoutFacts
 from simulator.workload.helios import read_helios
 from simulator.workload.jobs import JobSpec, JobTable
 from simulator.workload.mix import JobMix, up_to
@@ -59,8 +60,9 @@ class JobBuilder:
         self.horizon_s = horizon_s
         self.behaviours: list[Behaviour] = []
         self.tables: list[tuple[JobTable, int]] = []
-        self.layouts: dict[str, Any] = {}
+        self.layouts: list[LayoutFacts] = []
         self.notes: list[str] = []
+        self._reasons: dict[str, tuple[str, ...]] = {}
         self._codes = {
             f"{site.name}.{pool.name}": code
             for code, (site, pool) in enumerate(
@@ -151,6 +153,19 @@ class JobBuilder:
         if checkpoints is not None:
             run_s *= 1.0 + checkpoints.stall_s / checkpoints.every_s
         behaviour.productive_share = _productive_share(compact)
+        if isinstance(compact, TrainingProfile):
+            said = (
+                f"{layout.describe()}, as given: {compact.step_s:.3g} s a step, "
+                f"MFU {compact.mfu_fraction():.1%}"
+            )
+            self.layouts.append(
+                LayoutFacts(
+                    workload.name,
+                    layout.describe(),
+                    self._reasons.get(workload.name, (said,)),
+                    {key: seconds for key, seconds in compact.breakdown.items() if seconds > 0},
+                )
+            )
         requested_s = workload.requested_run_s if workload.requested_run_s else run_s * 1.2
         spec = JobSpec(
             job_id=workload.name,
@@ -194,7 +209,7 @@ class JobBuilder:
                 context_tokens=context,
                 precision=workload.precision,
             )
-            self.layouts[workload.name] = choice
+            self._reasons[workload.name] = choice.reasons()
             return choice.best.layout
         tensor = given.tensor_parallel or 1
         pipeline = given.pipeline_parallel or 1
@@ -470,7 +485,6 @@ class JobBuilder:
     ) -> int:
         """Register the behaviour of jobs whose work is counted in reference seconds."""
         cache: dict[tuple[int, int], Any] = {}
-        pools = self.pools
 
         def profile_for(job: int, placement: Placement, gpus: int) -> Any:
             key = (placement.pool, gpus if elastic_gpus else 0)
@@ -487,7 +501,6 @@ class JobBuilder:
                 cache[key] = found
             return found
 
-        del pools
         return self.add(
             Behaviour(
                 kind=kind,

@@ -40,6 +40,7 @@ def record_of(engine: Engine) -> Record:
             "segments": len(segments["job"]),
         },
         notes=list(dict.fromkeys(world.notes)),
+        layouts=world.layouts,
     )
 
 

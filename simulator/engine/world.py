@@ -20,7 +20,7 @@ from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
 from simulator.serving.crowd import AddReplica, Crowd, Role
-from simulator.telemetry.record import PoolFacts, SiteFacts
+from simulator.telemetry.record import LayoutFacts, PoolFacts, SiteFacts
 from simulator.workload.jobs import JobTable
 
 if TYPE_CHECKING:
@@ -156,3 +156,4 @@ class World:
     cap_delay_s: float = 40.0
     """Actuation delay of a power cap or clock limit set from outside (POLCA). [s]"""
     notes: list[str] = field(default_factory=list)
+    layouts: tuple[LayoutFacts, ...] = ()

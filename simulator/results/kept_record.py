@@ -19,6 +19,7 @@ from simulator.telemetry import (
     PHASES,
     WAIT_REASONS,
     JobOutcome,
+    LayoutFacts,
     NodeFacts,
     PoolFacts,
     Record,
@@ -116,6 +117,10 @@ def kept_record(run: Run) -> Record:
         events=int(run.provenance["events"]),
         counts=dict(run.provenance["counts"]),
         notes=list(run.provenance["notes"]),
+        layouts=tuple(
+            LayoutFacts(**{**said, "reasons": tuple(said["reasons"])})
+            for said in run.provenance.get("layouts", ())
+        ),
     )
 
 

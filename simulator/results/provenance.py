@@ -90,6 +90,7 @@ def run_json(
         "signals_read": [asdict(read) for read in record.signals_read],
         "audit": audit_entries(books),
         "notes": [*record.notes, *books.notes],
+        "layouts": [asdict(facts) for facts in record.layouts],
         "books": {
             "cost_usd": _plain(books.cost_usd),
             "price_year": books.tags.get("price_year") or CURRENCY_YEAR,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.telemetry.record import (
     JobOutcome,
+    LayoutFacts,
     NodeFacts,
     PoolFacts,
     Record,
@@ -21,6 +22,7 @@ __all__ = [
     "Column",
     "ColumnBuffer",
     "JobOutcome",
+    "LayoutFacts",
     "MemorySink",
     "NodeFacts",
     "Phase",

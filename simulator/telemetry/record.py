@@ -83,6 +83,28 @@ class SignalRead:
     reader: str
 
 
+@dataclass(frozen=True, slots=True)
+class LayoutFacts:
+    """How a training job is cut, why so, and where a step's time goes when it runs alone.
+
+    Parameters
+    ----------
+    workload
+        Its name.
+    layout
+        Degrees that differ from 1.
+    reasons
+        What was taken, then the runners-up if it was chosen.
+    step_s
+        Seconds of one step by part, on nodes beside each other. [s]
+    """
+
+    workload: str
+    layout: str
+    reasons: tuple[str, ...]
+    step_s: Mapping[str, float]
+
+
 @dataclass(slots=True)
 class JobOutcome:
     """Per-job columns, all of length n; text columns are lists."""
@@ -182,3 +204,4 @@ class Record:
     """Passes, candidate tests, decisions, crowd steps: what CI gates on."""
     notes: list[str] = field(default_factory=list)
     """What a reader must be told (steps outside the measured range, skipped trace rows)."""
+    layouts: tuple[LayoutFacts, ...] = ()

@@ -316,3 +316,22 @@ def test_progress_is_told_the_time(tmp_path):
     heard = []
     execute(load_text(HALL, name="hall.yaml"), out=tmp_path / "hall", progress=heard.append)
     assert all(math.isfinite(moment) and 0 <= moment <= 2 * 86400 for moment in heard)
+
+
+def test_the_layout_of_a_training_job_is_told_with_its_runners_up(tmp_path):
+    head, _, _ = HALL.partition("workloads:")
+    jobs = """workloads:
+  - {name: chosen, kind: training, model: llama-3.1-8b, tokens: 1 B, gpus: 32}
+  - {name: given, kind: training, model: llama-3.1-8b, tokens: 1 B, gpus: 8, parallelism: {tp: 2}}
+  - {name: published, kind: training, model: llama-3.1-8b, tokens: 1 B, gpus: 8, mfu: 30 %}
+"""
+    done = execute(load_text(head + jobs, name="hall.yaml"), out=tmp_path / "hall")
+    chosen, given = done.provenance["layouts"]  # what was given by its MFU has no layout
+    assert (chosen["workload"], given["workload"]) == ("chosen", "given")
+    assert chosen["reasons"][0].startswith(chosen["layout"])
+    assert all("slower" in line for line in chosen["reasons"][1:])
+    assert len(chosen["reasons"]) > 1
+    assert given["layout"].startswith("tp2")
+    assert len(given["reasons"]) == 1
+    for facts in (chosen, given):
+        assert facts["step_s"]["compute_s"] == max(facts["step_s"].values())
