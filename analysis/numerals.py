@@ -34,7 +34,9 @@ def digits(value: float | None, most: int = 4) -> str:
     if value == 0:
         return "0"
     before = int(np.floor(np.log10(abs(value)))) + 1
-    return f"{value:,.{max(0, min(most - before, 8))}f}"
+    text = f"{value:,.{max(0, min(most - before, 8))}f}"
+    # What is lost in eight places is what rounding left of nothing.
+    return text if text.strip("-0.") else "0"
 
 
 def seconds_text(value: float | None) -> str:

@@ -92,7 +92,9 @@ def _headline_cards(material: Material) -> str:
             f"{digits(carbon_['location_tco2e'])} t",
             str(carbon_["factor_set"] or ""),
         ),
-        ("Water on site", f"{digits(found['water']['site_water_m3'], 3)} m3", "without generation"),
+        ("Water on site", f"{digits(site_m3, 3)} m3", "without generation")
+        if (site_m3 := found["water"]["site_water_m3"]) is not None
+        else ("Water on site", "unknown", "the plant gives none"),
         (
             "Cost",
             material.short_money(cost["total_cost_usd"]),

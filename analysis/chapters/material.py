@@ -45,15 +45,15 @@ class Material:
         return f"{digits(in_currency(usd, currency), most)} {currency}"
 
     def short_money(self, usd: float | None) -> str:
-        """Return an amount in three digits, in thousands or millions where it is so large."""
+        """Return an amount in three digits, as kEUR or MEUR where it is so large."""
         if usd is None:
             return "n/a"
         currency = str(self.digest["currency"])
         amount = in_currency(usd, currency)
-        for least, size, word in ((1e9, 1e9, "billion "), (1e6, 1e6, "million "), (1e4, 1e3, "thousand ")):
-            if abs(amount) >= least:
-                return f"{digits(amount / size, 3)} {word}{currency}"
-        return f"{digits(amount, 3)} {currency}"
+        size, letter = next(
+            (rung for rung in ((1e6, "M"), (1e3, "k")) if abs(amount) >= 10 * rung[0]), (1.0, "")
+        )
+        return f"{digits(amount / size, 3)} {letter}{currency}"
 
     def local(self, time_s: float | None) -> str:
         """Return a moment in the scenario's zone."""

@@ -46,7 +46,7 @@ def draw(run: Run) -> Drawing | Missing:
     axes.yaxis.set_major_formatter("{x:,.0f}")
     clock.dress(axes)
     axes.set_title(TITLE)
-    legend_below(axes, len(names) + 1, ncols=4)
+    legend_below(axes, len(names) + 1, ncols=6)
     sign(figure, run, "occupancy.parquet")
 
     hours = {name: series[name].integral() / 3600.0 for name in names}

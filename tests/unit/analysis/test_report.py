@@ -147,7 +147,6 @@ def test_a_run_without_services_and_training_says_so(make_run):
     text = write_report(run).read_text(encoding="utf-8")
     checked(text)
     assert "The scenario has no training job." in text
-    assert "The scenario has no service." in text
     assert "no services, so no request was answered" in text
     assert text.count("<svg") == 7
     assert ">None<" not in text
