@@ -463,10 +463,14 @@ class JobBuilder:
                 minimum_gpus=job.minimum_gpus,
                 order_id=float(number),
             )
-            if job.checkpoint_every_s is None:
+            if job.checkpoint_every_s is None and not job.minimum_gpus:
                 plain.append(spec)
                 continue
-            saves = Checkpoints(job.checkpoint_every_s, job.checkpoint_stall_s)
+            saves = (
+                None
+                if job.checkpoint_every_s is None
+                else Checkpoints(job.checkpoint_every_s, job.checkpoint_stall_s)
+            )
             code = self._reference(
                 "trace", workload.power_per_gpu_w, saves, elastic_gpus=job.gpus if job.minimum_gpus else 0
             )
