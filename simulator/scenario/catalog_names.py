@@ -115,7 +115,8 @@ def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
     for path, file in files(scenario):
         said = _file_trouble(Path(file))
         if said:
-            yield Mistake(path, f"{said}: {file}")
+            key = ".".join(map(str, path))
+            yield Mistake(path, f"{said}: {file}", f"say where it lies: {key}=FILE on the command line")
 
 
 def _file_trouble(path: Path) -> str:
