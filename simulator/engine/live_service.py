@@ -65,6 +65,9 @@ class LiveService:
         self._drained: list[int] = []
         self._timer = engine.clock.timer(self._control, Priority.CONTROL)
         self._epoch = engine.clock.timer(self._declare, Priority.CONTROL)
+        #: Output tokens of the requests that a replica finished, by job; only where every request
+        #: stands for itself.
+        self.tokens_of: dict[int, float] = {}
         self.record = ServiceRecord(plan.name, plan.tiers, plan.ttft_slo_s, plan.model)
 
     def begin(self) -> None:
@@ -353,6 +356,14 @@ class LiveService:
     def _take_rows(self) -> None:
         rows = self.crowd.take_rows()
         if len(rows["request_id"]):
+            if self.plan.weight == 1.0:
+                replicas, where = np.unique(rows["replica"], return_inverse=True)
+                answered = np.isin(rows["state"], ("ok", "retried"))
+                sums = np.bincount(where, weights=np.where(answered, rows["output_tokens"], 0))
+                for replica, tokens in zip(replicas.tolist(), sums.tolist(), strict=True):
+                    if replica in self.job_of:
+                        job = self.job_of[replica]
+                        self.tokens_of[job] = self.tokens_of.get(job, 0.0) + tokens
             rows["service"] = [self.plan.name] * len(rows["request_id"])
             self.engine.recorder.rows("requests", rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.engine.engine import Engine
-from simulator.telemetry.record import JobOutcome, Record
+from simulator.telemetry.record import FloatArray, JobOutcome, Record
 from simulator.telemetry.recorder import BLOCK_ROWS
 
 
@@ -68,7 +68,7 @@ def _jobs(engine: Engine, waits: dict[str, np.ndarray]) -> JobOutcome:
         site=site,
         pool=pool,
         gpus=np.array(board.gpus, dtype=np.int32),
-        tokens=tokens,
+        tokens=_with_served(tokens, engine),
         work_done=work_done,
         priority=np.array(board.priority, dtype=np.int32),
         submitted_s=np.array(board.submitted_s),
@@ -94,3 +94,11 @@ def _or_nan(values: list[float]) -> np.ndarray:
     found = np.array(values, dtype=np.float64)
     found[np.isinf(found)] = np.nan
     return found
+
+
+def _with_served(tokens: FloatArray, engine: Engine) -> FloatArray:
+    """Return the tokens with what each replica answered."""
+    for service in engine.services.services.values():
+        for job, served in service.tokens_of.items():
+            tokens[job] = served
+    return tokens

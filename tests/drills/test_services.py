@@ -314,3 +314,15 @@ def test_two_services_leave_each_other_alone(drill):
     assert alone.segments("chat/0") == both.segments("chat/0")
     alone.books()
     both.books()
+
+
+def test_a_replica_has_the_tokens_it_answered_with(drill):
+    """Round robin from 100 s on: what waited and what came is dealt out in turn, 3000 tokens each;
+    the two rows of the jobs add up to the service's own count.
+    """
+    run = drill(SCENARIO)
+    rows = run.sink.columns("requests")
+    served = np.asarray(rows["output_tokens"])[np.isin(rows["state"], ("ok", "retried"))].sum()
+    tokens = [run.job(f"chat/{number}")["tokens"] for number in (0, 1)]
+    assert all(count % 3000 == 0 and count > 0 for count in tokens)
+    assert sum(tokens) == served == run.record.services[0].counters["tokens_out"]
