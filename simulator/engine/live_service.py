@@ -356,7 +356,7 @@ class LiveService:
     def _take_rows(self) -> None:
         rows = self.crowd.take_rows()
         if len(rows["request_id"]):
-            if self.plan.weight == 1.0:
+            if np.all(np.asarray(rows["weight"]) == 1.0):
                 replicas, where = np.unique(rows["replica"], return_inverse=True)
                 answered = np.isin(rows["state"], ("ok", "retried"))
                 sums = np.bincount(where, weights=np.where(answered, rows["output_tokens"], 0))
