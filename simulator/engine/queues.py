@@ -185,7 +185,9 @@ class Queue:
         self.passes += 1
         if self.order.validity is not Validity.STATIC:
             self._resort()
-        if len(view.arrived) > 1:
+        if self._by_index:
+            view.arrived.sort()
+        elif len(view.arrived) > 1:
             came = set(view.arrived)
             view.arrived = [job for job in waiting if job in came]
         view.free_gpus = self._free_gpus()
@@ -304,16 +306,21 @@ class Queue:
 
     def _why_not(self, job: int, gpus: int) -> str:
         wanted = self.board.gpu_type[job]
-        pools = [pool.free for pool in self.pools if wanted in ("", pool.gpu_type)]
-        if not pools:
+        suitable, free, lost = False, 0, 0
+        for pool in self.pools:
+            if not wanted or pool.gpu_type == wanted:
+                suitable = True
+                free += pool.free.free_gpus
+                if pool.free.down:
+                    lost += pool.free.lost_gpus
+        if not suitable:
             return NO_SUCH_GPU
-        free = sum(pool.free_gpus for pool in pools)
         if gpus <= min(free, self.view.free_gpus):
             promised = self._reserved and self._breaks_promise(job, gpus)
             return RESERVED if promised else FRAGMENTATION
         if gpus <= free:
             return POWER_CAP
-        return DOWN if gpus <= free + sum(pool.lost_gpus for pool in pools) else CAPACITY
+        return DOWN if gpus <= free + lost else CAPACITY
 
     def _started(self, starts: list[tuple[int, Placement]], now_s: float) -> None:
         waiting = self.view.waiting
