@@ -159,9 +159,7 @@ def load_table(
                     )
         hold_s = float(latency_s[METRICS.index("e2e_mean_s"), tiers, column])
     _fill(latency_s.reshape(-1, len(_LOADS)))
-    return LoadTable(
-        capacity_per_s, np.array(power_w), np.maximum.accumulate(np.array(largest_w)), latency_s
-    )
+    return LoadTable(capacity_per_s, np.array(power_w), np.maximum.accumulate(np.array(largest_w)), latency_s)
 
 
 def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> TwinCrowd:
