@@ -97,7 +97,7 @@ def test_a_training_estimate():
             global_batch=16 * dp,
             context_tokens=8192,
         )
-        for dp in range(1, 129)
+        for dp in range(32, 160)
     ]
     estimate(architecture, layouts[0], gpu, node)
     spent_s = [cpu_s(lambda: [estimate(architecture, one, gpu, node) for one in layouts]) for _ in range(5)]
