@@ -96,6 +96,7 @@ def test_a_training_estimate():
             data_parallel=dp,
             global_batch=16 * dp,
             context_tokens=8192,
+            recompute="full",
         )
         for dp in range(32, 160)
     ]
