@@ -1,0 +1,307 @@
+"""The training runs of a scenario: their layout, profiles, checkpoints and behaviour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from simulator.catalog.entries import NodeSpec
+from simulator.cluster.allocation import Placement, bits
+from simulator.engine.behaviour import Behaviour, Checkpoints
+from simulator.engine.world import PoolPlan
+from simulator.foundation.errors import BuildError
+from simulator.hardware.roofline import peak_flop_per_s
+from simulator.llm.architecture import Architecture
+from simulator.llm.flops import FlopConvention, training_flop_per_token
+from simulator.llm.layout import Layout
+from simulator.network.spread import Spread
+from simulator.performance.given import GivenProfile
+from simulator.performance.layouts import choose_layout
+from simulator.performance.training import TrainingProfile, estimate
+from simulator.scenario.workloads import Training
+from simulator.telemetry.record import LayoutFacts
+from simulator.workload.jobs import JobSpec, JobTable
+
+if TYPE_CHECKING:
+    from simulator.engine.build_jobs import JobBuilder
+
+#: Bytes of a checkpoint for each parameter: 16-bit weights and 32-bit master, two moments.
+CHECKPOINT_BYTES_PER_PARAMETER = 14.0
+
+#: Sequences of a step, where the scenario gives no batch: about four million tokens, as the
+#: published runs of 2023 to 2025 use in their long middle.
+_BATCH_TOKENS = 4_194_304
+
+
+class TrainingBuilder:
+    """Makes the job and the behaviour of each training run."""
+
+    def __init__(self, jobs: JobBuilder) -> None:
+        self.jobs = jobs
+        self._reasons: dict[str, tuple[str, ...]] = {}
+
+    def build(self, workload: Training) -> None:
+        """Add a run's job and behaviour."""
+        catalog = self.jobs.scenario.catalog
+        architecture = Architecture.from_spec(catalog.model(workload.model))
+        queue = self.jobs.queue_for(workload.queue)
+        home = self._home_pool(queue, workload.gpu_type)
+        node, gpu = self.jobs.machine(home)
+        layout = self._layout(workload, architecture, home)
+        context = layout.context_tokens
+        tokens = workload.tokens
+        if tokens is None:
+            assert workload.steps is not None
+            tokens = workload.steps * layout.tokens_per_step
+        flop = training_flop_per_token(architecture, context, FlopConvention.MODEL_FULL)
+        peak = peak_flop_per_s(gpu, workload.precision)
+        checkpoints = self._checkpoints(workload, architecture, node)
+        recover_s = self._mean_recover_s()
+        profile_for = self._training_profiles(workload, architecture, layout, flop)
+        saves = workload.checkpoint
+        state_bytes = (saves.size_bytes if saves else None) or (
+            architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
+        )
+        behaviour = Behaviour(
+            kind="training",
+            profile_for=profile_for,
+            start_s=recover_s,
+            restart_s=recover_s,
+            checkpoints=checkpoints,
+            survives_failures=checkpoints is not None,
+            state_bytes=state_bytes,
+            flop_per_unit=flop,
+            peak_flop_per_s=peak,
+            mfu_convention=FlopConvention.MODEL_FULL.value,
+            unit_is_tokens=True,
+            flows=True,
+        )
+        compact = profile_for(-1, _compact(home, workload.gpus, node.gpus_per_node), workload.gpus)
+        step_s, _ = compact.at(1.0, 1.0)
+        run_s = tokens / compact.unit_per_step * step_s
+        if checkpoints is not None:
+            run_s *= 1.0 + checkpoints.stall_s / checkpoints.every_s
+        behaviour.productive_share = _productive_share(compact)
+        if isinstance(compact, TrainingProfile):
+            said = (
+                f"{layout.describe()}, as given: {compact.step_s:.3g} s a step, "
+                f"MFU {compact.mfu_fraction():.1%}"
+            )
+            self.jobs.layouts.append(
+                LayoutFacts(
+                    workload.name,
+                    layout.describe(),
+                    self._reasons.get(workload.name, (said,)),
+                    {key: seconds for key, seconds in compact.breakdown.items() if seconds > 0},
+                )
+            )
+        requested_s = workload.requested_run_s if workload.requested_run_s else run_s * 1.2
+        spec = JobSpec(
+            job_id=workload.name,
+            kind="training",
+            tenant=workload.tenant or workload.name,
+            queue=queue,
+            gpus=workload.gpus,
+            submitted_s=workload.submit_s,
+            work=float(tokens),
+            requested_run_s=requested_s,
+            priority=workload.priority,
+            deadline_s=math.inf if workload.deadline_s is None else workload.deadline_s,
+            model=workload.model,
+            gpu_type=workload.gpu_type or "",
+            minimum_gpus=workload.elastic.minimum_gpus if workload.elastic else 0,
+        )
+        self.jobs.tables.append((JobTable.from_specs([spec]), self.jobs.add(behaviour)))
+
+    def _layout(self, workload: Training, architecture: Architecture, pool: int) -> Layout:
+        node, gpu = self.jobs.machine(pool)
+        given = workload.parallelism
+        longest = self.jobs.scenario.catalog.model(workload.model).context_tokens
+        context = workload.sequence_tokens(longest)
+        batch = workload.global_batch or max(1, _BATCH_TOKENS // context)
+        if workload.mfu_fraction is not None and given.mode == "auto":
+            # The step is given by its MFU: only GPUs and tokens matter, not how they are cut.
+            return Layout(
+                data_parallel=workload.gpus,
+                global_batch=-(-batch // workload.gpus) * workload.gpus,
+                context_tokens=context,
+                precision=workload.precision,
+                zero_stage=3,
+            )
+        if given.mode == "auto":
+            choice = choose_layout(
+                architecture,
+                gpu,
+                node,
+                gpus=workload.gpus,
+                global_batch=batch,
+                context_tokens=context,
+                precision=workload.precision,
+            )
+            self._reasons[workload.name] = choice.reasons()
+            return choice.best.layout
+        tensor = given.tensor_parallel or 1
+        pipeline = given.pipeline_parallel or 1
+        context_parallel = given.context_parallel or 1
+        used = tensor * pipeline * context_parallel
+        data = given.data_parallel or workload.gpus // used
+        if used * data != workload.gpus:
+            raise BuildError(
+                f"workloads.{workload.name}: tp {tensor} x pp {pipeline} x cp {context_parallel} "
+                f"x dp {data} = {used * data} ranks, and gpus is {workload.gpus}"
+            )
+        unit = data * given.micro_batch
+        return Layout(
+            tensor_parallel=tensor,
+            pipeline_parallel=pipeline,
+            data_parallel=data,
+            context_parallel=context_parallel,
+            expert_parallel=given.expert_parallel or 1,
+            interleave=given.interleave,
+            micro_batch=given.micro_batch,
+            global_batch=max(unit, round(batch / unit) * unit) if workload.global_batch is None else batch,
+            context_tokens=context,
+            sequence_parallel=given.sequence_parallel,
+            recompute=given.recompute,
+            zero_stage=given.zero_stage,
+            precision=workload.precision,
+        )
+
+    def _training_profiles(
+        self, workload: Training, architecture: Architecture, layout: Layout, flop: float
+    ) -> Callable[[int, Placement, int], Any]:
+        cache: dict[Any, Any] = {}
+
+        def profile_for(job: int, placement: Placement, gpus: int) -> Any:
+            key = (placement.pool, placement.whole, placement.parts, gpus)
+            found = cache.get(key)
+            if found is None:
+                found = cache[key] = make(placement, gpus)
+            return found
+
+        def make(placement: Placement, gpus: int) -> Any:
+            pool = self.jobs.pools[placement.pool]
+            node, gpu = self.jobs.machine(placement.pool)
+            host_w = pool.host_active_w / pool.facts.node.gpus_per_node
+            watts = None if workload.power_per_gpu_w is None else workload.power_per_gpu_w - host_w
+            if watts is not None and watts < 0.0:
+                raise BuildError(
+                    f"workloads.{workload.name}: power_per_gpu {workload.power_per_gpu_w:g} W is less "
+                    f"than the host's share of {host_w:g} W; give pools a power_model"
+                )
+            used = self._for_gpus(layout, gpus)
+            if workload.mfu_fraction is not None:
+                peak = peak_flop_per_s(gpu, workload.precision)
+                step_s = layout.tokens_per_step * flop / (workload.mfu_fraction * peak * gpus)
+                if watts is None:
+                    return GivenProfile.at_mfu(
+                        gpu, layout.tokens_per_step, step_s, workload.mfu_fraction, workload.precision
+                    )
+                return GivenProfile.on(gpu, layout.tokens_per_step, step_s, load_w=watts)
+            spread = self._spread(placement, pool, used.gpus)
+            profile = estimate(
+                architecture,
+                used,
+                gpu,
+                node,
+                spread,
+                nic_bandwidth_bytes_per_s=self.jobs.site_of(placement.pool).fabric.link_bytes_per_s,
+            )
+            if watts is None:
+                return profile
+            step_s, _ = profile.at(1.0, 1.0)
+            return GivenProfile.on(gpu, profile.unit_per_step, step_s, load_w=watts)
+
+        return profile_for
+
+    def _for_gpus(self, layout: Layout, gpus: int) -> Layout:
+        if gpus == layout.gpus:
+            return layout
+        return layout.with_data_parallel(max(1, gpus // layout.replica_gpus))
+
+    def _spread(self, placement: Placement, pool: PoolPlan, ranks: int) -> Spread:
+        """Return how `ranks` lie on a placement; GPUs beyond them stay idle with their holder."""
+        per_node = pool.facts.node.gpus_per_node
+        node, _ = self.jobs.machine(placement.pool)
+        site = self.jobs.sites[pool.facts.site]
+        first = site.first_node.get(placement.pool, 0)
+        on_node = {first + n: per_node for n in bits(placement.whole)}
+        for n, gpus in placement.parts:
+            on_node[first + n] = on_node.get(first + n, 0) + gpus
+        spare = placement.gpus - ranks
+        for n in sorted(on_node, reverse=True):
+            if spare <= 0:
+                break
+            idle = min(spare, on_node[n])
+            on_node[n] -= idle
+            spare -= idle
+            if not on_node[n]:
+                del on_node[n]
+        if site.fabric is not None:
+            return site.fabric.spread(on_node)
+        return Spread.of_nodes(on_node, nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node))
+
+    def _checkpoints(
+        self, workload: Training, architecture: Architecture, node: NodeSpec
+    ) -> Checkpoints | None:
+        saves = workload.checkpoint
+        if saves is None:
+            return None
+        size = saves.size_bytes or architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
+        queue = self.jobs.queue_for(workload.queue)
+        storage = self.jobs.site_of(self.jobs.pools_of(queue)[0]).storage
+        write_s = size / storage.write_bandwidth_bytes_per_s if storage else None
+        if saves.mode == "sync":
+            stall_s = saves.stall_s if saves.stall_s is not None else write_s
+            if stall_s is None:
+                raise BuildError(
+                    f"workloads.{workload.name}.checkpoint: the pause follows from the size and the "
+                    "site's storage, which has none; give `storage: {write_bandwidth: ...}` or `stall`"
+                )
+            return Checkpoints(saves.every_s, stall_s)
+        stall_s = saves.stall_s
+        if stall_s is None:
+            bandwidth = node.host_to_gpu_bandwidth_bytes_per_s
+            if not bandwidth:
+                raise BuildError(
+                    f"workloads.{workload.name}.checkpoint: node {node.name} has no "
+                    "host_to_gpu_bandwidth; give `stall`"
+                )
+            stall_s = size / workload.gpus / bandwidth
+        return Checkpoints(saves.every_s, stall_s, lag_s=write_s or 0.0)
+
+    def _mean_recover_s(self) -> float:
+        """Return the mean restart of the failure preset's causes, by how often they come. [s]"""
+        rules = self.jobs.scenario.failures
+        if rules.preset == "none":
+            return 0.0
+        preset = self.jobs.scenario.catalog.failure_preset(rules.preset)
+        total = sum(cause.events for cause in preset.causes)
+        if not total:
+            return 0.0
+        return float(sum(cause.events * cause.recover_s for cause in preset.causes) / total)
+
+    def _home_pool(self, queue: str, gpu_type: str | None) -> int:
+        pools = self.jobs.pools_of(queue)
+        for pool in pools:
+            if not gpu_type or self.jobs.pools[pool].facts.node.gpu_type == gpu_type:
+                return pool
+        known = sorted({self.jobs.pools[pool].facts.node.gpu_type for pool in pools})
+        raise BuildError(f"queue {queue} has no GPU of type {gpu_type!r}; known: {', '.join(known)}")
+
+
+def _compact(pool: int, gpus: int, gpus_per_node: int) -> Placement:
+    """Return the placement of a job alone in its pool."""
+    nodes, rest = divmod(gpus, gpus_per_node)
+    parts = ((nodes, rest),) if rest else ()
+    return Placement(pool, gpus, (1 << nodes) - 1, parts)
+
+
+def _productive_share(profile: Any) -> float:
+    """Return the share of a step that is arithmetic, memory traffic and the optimiser."""
+    breakdown = profile.breakdown
+    total = sum(breakdown.values())
+    if not total:
+        return 1.0
+    return float((breakdown["compute_s"] + breakdown["optimizer_s"]) / total)
