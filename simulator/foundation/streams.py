@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
@@ -56,20 +57,23 @@ class BlockStream:
     def exponential(self, mean: float) -> float:
         """Return an exponential number with the given mean, in the mean's unit."""
         if self._exponentials is None:
-            self._exponentials = _Exponentials(self._streams.stream(f"{self._name}/exponential"))
+            self._exponentials = _Block(self._stream("exponential").standard_exponential)
         return mean * self._exponentials.next()
 
     def uniform(self) -> float:
         """Return a uniform number in [0, 1)."""
         if self._uniforms is None:
-            self._uniforms = _Uniforms(self._streams.stream(f"{self._name}/uniform"))
+            self._uniforms = _Block(self._stream("uniform").random)
         return self._uniforms.next()
 
     def normal(self) -> float:
         """Return a standard normal number."""
         if self._normals is None:
-            self._normals = _Normals(self._streams.stream(f"{self._name}/normal"))
+            self._normals = _Block(self._stream("normal").standard_normal)
         return self._normals.next()
+
+    def _stream(self, kind: str) -> np.random.Generator:
+        return self._streams.stream(f"{self._name}/{kind}")
 
     def below(self, count: int) -> int:
         """Return a whole number in 0 .. count - 1, each equally likely."""
@@ -79,38 +83,14 @@ class BlockStream:
 class _Block:
     """A list of numbers that refills itself."""
 
-    __slots__ = ("_left", "_rng")
+    __slots__ = ("_draw", "_left")
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, draw: Callable[[int], NDArray[np.float64]]) -> None:
+        self._draw = draw
         self._left: list[float] = []
 
     def next(self) -> float:
         if not self._left:
             # Reversed, so that popping from the end keeps the order of drawing.
-            self._left = self._draw()[::-1].tolist()
+            self._left = self._draw(_BLOCK)[::-1].tolist()
         return self._left.pop()
-
-    def _draw(self) -> NDArray[np.float64]:
-        raise NotImplementedError
-
-
-class _Exponentials(_Block):
-    __slots__ = ()
-
-    def _draw(self) -> NDArray[np.float64]:
-        return self._rng.standard_exponential(_BLOCK)
-
-
-class _Uniforms(_Block):
-    __slots__ = ()
-
-    def _draw(self) -> NDArray[np.float64]:
-        return self._rng.random(_BLOCK)
-
-
-class _Normals(_Block):
-    __slots__ = ()
-
-    def _draw(self) -> NDArray[np.float64]:
-        return self._rng.standard_normal(_BLOCK)

@@ -16,8 +16,63 @@ from simulator.performance.gpu_power import gpu_power
 from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
 
 
+class OnePhase:
+    """A profile of which only step time and watts are known: one phase, nothing on the fabric."""
+
+    __slots__ = ()
+
+    given_step_s: float
+    load_w: float
+    floor_w: float
+    compute_share: float
+
+    @property
+    def breakdown(self) -> Mapping[str, float]:
+        """Return the step, all of it counted as compute: nothing more is known. [s]"""
+        return MappingProxyType(
+            {key: self.given_step_s if key == "compute_s" else 0.0 for key in BREAKDOWN_KEYS}
+        )
+
+    @property
+    def phase_power(self) -> Mapping[str, float]:
+        """Return the watts of the only phase. [W]"""
+        return MappingProxyType({"compute": self.load_w})
+
+    @property
+    def flow_bytes_per_step(self) -> float:
+        """Return the bytes offered to the fabric: unknown, so none. [B]"""
+        return 0.0
+
+    @property
+    def replica_nodes(self) -> int:
+        """Return the nodes of one copy of the model: not known, so one."""
+        return 1
+
+    @overload
+    def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
+
+    @overload
+    def at(
+        self, clock_fraction: FloatArray, link_share: FloatArray | float
+    ) -> tuple[FloatArray, FloatArray]: ...
+
+    def at(
+        self, clock_fraction: float | FloatArray, link_share: float | FloatArray
+    ) -> tuple[float, float] | tuple[FloatArray, FloatArray]:
+        """Return (step_s, power_w); ``link_share`` has no part in it."""
+        if isinstance(clock_fraction, np.ndarray):
+            pairs = [self.at(float(clock), 1.0) for clock in clock_fraction]
+            return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
+        if clock_fraction == 1.0:
+            return self.given_step_s, self.load_w
+        compute, other = self.compute_share, 1.0 - self.compute_share
+        stretch = compute * CLOCK_CURVE.compute_stretch(clock_fraction)
+        stretch += other * CLOCK_CURVE.memory_stretch(clock_fraction)
+        return self.given_step_s * stretch, CLOCK_CURVE.power_w(self.load_w, self.floor_w, clock_fraction)
+
+
 @dataclass(frozen=True, slots=True)
-class GivenProfile:
+class GivenProfile(OnePhase):
     """Step time and watts as given; only the clock moves them.
 
     Parameters
@@ -28,12 +83,15 @@ class GivenProfile:
         Its time at full clock. [s]
     load_w, floor_w
         Watts of one GPU at full clock, and the part that no clock removes. [W]
+    compute_share
+        Share of the time that stretches with the clock, 0 to 1.
     """
 
     unit_per_step: float
     given_step_s: float
     load_w: float
     floor_w: float = 0.0
+    compute_share: float = 1.0
 
     @classmethod
     def on(
@@ -74,43 +132,3 @@ class GivenProfile:
         rest_w = 0.5 * (power.memory_w + power.communication_w)
         watts = products * power.compute_w + (1.0 - products) * rest_w
         return cls.on(gpu, unit_per_step, step_s, load_w=watts)
-
-    @property
-    def breakdown(self) -> Mapping[str, float]:
-        """Return the step, all of it counted as compute: nothing more is known. [s]"""
-        return MappingProxyType(
-            {key: self.given_step_s if key == "compute_s" else 0.0 for key in BREAKDOWN_KEYS}
-        )
-
-    @property
-    def phase_power(self) -> Mapping[str, float]:
-        """Return the watts of the only phase. [W]"""
-        return MappingProxyType({"compute": self.load_w})
-
-    @property
-    def flow_bytes_per_step(self) -> float:
-        """Return the bytes offered to the fabric: unknown, so none. [B]"""
-        return 0.0
-
-    @property
-    def replica_nodes(self) -> int:
-        """Return the nodes of one copy of the model: not known, so one."""
-        return 1
-
-    @overload
-    def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
-
-    @overload
-    def at(
-        self, clock_fraction: FloatArray, link_share: FloatArray | float
-    ) -> tuple[FloatArray, FloatArray]: ...
-
-    def at(
-        self, clock_fraction: float | FloatArray, link_share: float | FloatArray
-    ) -> tuple[float, float] | tuple[FloatArray, FloatArray]:
-        """Return (step_s, power_w); ``link_share`` has no part in it."""
-        if isinstance(clock_fraction, np.ndarray):
-            pairs = [self.at(float(clock), 1.0) for clock in clock_fraction]
-            return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-        step_s = self.given_step_s * CLOCK_CURVE.compute_stretch(clock_fraction)
-        return step_s, CLOCK_CURVE.power_w(self.load_w, self.floor_w, clock_fraction)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Final, overload
-
-import numpy as np
+from typing import ClassVar, Final
 
 from simulator.catalog.entries import GpuSpec
-from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.performance.given import OnePhase
 from simulator.performance.gpu_power import gpu_power
-from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
 
 #: Share of a recorded second that stretches with the clock. Assumed: deep-learning clusters
 #: report kernels 50 to 70 % bound by arithmetic; the rest is memory, input and waiting.
@@ -24,7 +19,7 @@ LOAD_SHARE: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceProfile:
+class ReferenceProfile(OnePhase):
     """Speed and watts of a trace job; its work is counted in reference seconds.
 
     Parameters
@@ -43,6 +38,7 @@ class ReferenceProfile:
     floor_w: float = 0.0
     compute_share: float = COMPUTE_SHARE
     unit_per_step: float = 1.0
+    given_step_s: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         """Refuse watts and shares that cannot be."""
@@ -60,49 +56,3 @@ class ReferenceProfile:
     def scaled(self, share: float) -> ReferenceProfile:
         """Return the profile of an elastic job on ``share`` of its GPUs: that much slower."""
         return replace(self, unit_per_step=share)
-
-    @property
-    def breakdown(self) -> Mapping[str, float]:
-        """Return the one second, all of it compute. [s]"""
-        return _ONE_SECOND
-
-    @property
-    def phase_power(self) -> Mapping[str, float]:
-        """Return the watts of the only phase. [W]"""
-        return MappingProxyType({"compute": self.load_w})
-
-    @property
-    def flow_bytes_per_step(self) -> float:
-        """Return the bytes offered to the fabric: a trace does not say, so none."""
-        return 0.0
-
-    @property
-    def replica_nodes(self) -> int:
-        """Return the nodes of one copy of the model: not known, so one."""
-        return 1
-
-    @overload
-    def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...
-
-    @overload
-    def at(
-        self, clock_fraction: FloatArray, link_share: FloatArray | float
-    ) -> tuple[FloatArray, FloatArray]: ...
-
-    def at(
-        self, clock_fraction: float | FloatArray, link_share: float | FloatArray
-    ) -> tuple[float, float] | tuple[FloatArray, FloatArray]:
-        """Return (step_s, power_w) of one reference second; ``link_share`` has no part in it."""
-        if isinstance(clock_fraction, np.ndarray):
-            pairs = [self.at(float(clock), 1.0) for clock in clock_fraction]
-            return np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-        if clock_fraction == 1.0:
-            return 1.0, self.load_w
-        other = 1.0 - self.compute_share
-        step_s = self.compute_share / clock_fraction + other * CLOCK_CURVE.memory_stretch(clock_fraction)
-        return step_s, CLOCK_CURVE.power_w(self.load_w, self.floor_w, clock_fraction)
-
-
-_ONE_SECOND: Final[Mapping[str, float]] = MappingProxyType(
-    {key: 1.0 if key == "compute_s" else 0.0 for key in BREAKDOWN_KEYS}
-)
