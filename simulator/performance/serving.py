@@ -22,13 +22,13 @@ from simulator.hardware.roofline import peak_16_bit_flop_per_s, peak_flop_per_s
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
-from simulator.performance.coefficients import (
+from simulator.performance.gpu_power import gpu_power
+from simulator.performance.serving_coefficients import (
     PowerCoefficients,
     ServingCoefficients,
     power_coefficients,
     serving_coefficients,
 )
-from simulator.performance.gpu_power import gpu_power
 
 PS_PER_S: Final = 1e12
 
