@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from simulator.foundation.errors import LayoutError
@@ -11,6 +12,10 @@ from simulator.foundation.names import nearest
 #: which is the attention core (Korthikanti et al. 2022) or, where that is fused, norms and
 #: activations; or the whole forward pass.
 RECOMPUTE_KINDS = ("none", "selective", "full")
+
+#: Order of a pipeline's passes: one forward, one backward (interleaved when a stage has several
+#: chunks); with weight gradients put off into the idle time; and fed from both ends.
+PIPELINE_SCHEDULES = ("1f1b", "zero-bubble", "dualpipe")
 
 #: Number formats of the matrix multiplications, and bytes of one value.
 PRECISION_BYTES = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
@@ -31,6 +36,9 @@ class Layout:
         Ranks among which the experts are dealt; 1 for a dense model. [count]
     interleave
         Model chunks (virtual stages) on each pipeline stage. [count]
+    schedule
+        ``1f1b`` (interleaved where ``interleave`` is above 1), ``zero-bubble`` or ``dualpipe``;
+        without effect on a single stage, which is refused.
     micro_batch
         Sequences of one forward pass on one replica. [sequences]
     global_batch
@@ -43,6 +51,9 @@ class Layout:
         ``none``, ``selective`` (what is large and cheap) or ``full``.
     zero_stage
         0 keeps everything, 1 shards the optimiser, 2 also gradients, 3 also weights (FSDP).
+    shard_ranks
+        Replicas over which ``zero_stage`` shards, a part of all (hybrid sharding, HSDP): the
+        shards are replicated over the others. 0 for all of them. [count]
     precision
         Of the matrix multiplications: fp32, tf32, fp16, bf16, fp8 or fp4.
     fused_attention
@@ -64,6 +75,8 @@ class Layout:
     zero_stage: int = 1
     precision: str = "bf16"
     fused_attention: bool = True
+    schedule: str = "1f1b"
+    shard_ranks: int = 0
 
     def __post_init__(self) -> None:
         """Refuse degrees that contradict each other."""
@@ -102,6 +115,46 @@ class Layout:
             )
         if self.interleave > 1 and self.pipeline_parallel == 1:
             raise LayoutError(f"layout: interleave {self.interleave} needs pipeline_parallel of at least 2")
+        if self.schedule != "1f1b":
+            self._check_schedule()
+        if self.shard_ranks:
+            self._check_shards()
+
+    def _check_schedule(self) -> None:
+        if self.schedule not in PIPELINE_SCHEDULES:
+            raise LayoutError(_unknown("schedule", self.schedule, PIPELINE_SCHEDULES))
+        stages = self.pipeline_parallel
+        if stages == 1:
+            raise LayoutError(f"layout: schedule {self.schedule} needs pipeline_parallel of at least 2")
+        if self.interleave > 1:
+            raise LayoutError(
+                f"layout: schedule {self.schedule} has chunks of its own; interleave is "
+                f"{self.interleave}, expected 1"
+            )
+        if self.schedule == "dualpipe" and stages % 2:
+            raise LayoutError(
+                f"layout: schedule dualpipe feeds from both ends; pipeline_parallel {stages} is odd; "
+                f"nearest good: {stages + 1}"
+            )
+        fewest = 2 * stages if self.schedule == "dualpipe" else stages
+        if self.microbatches < fewest:
+            raise LayoutError(
+                f"layout: schedule {self.schedule} over {stages} stages needs {fewest} micro-batches "
+                f"or more, and global_batch {self.global_batch} gives {self.microbatches}; nearest "
+                f"good: {fewest * self.data_parallel * self.micro_batch}"
+            )
+
+    def _check_shards(self) -> None:
+        if not self.zero_stage:
+            raise LayoutError(
+                f"layout: shard_ranks {self.shard_ranks} has no effect with zero_stage 0, which shards nothing"
+            )
+        replicas = self.data_parallel * self.context_parallel
+        if self.shard_ranks < 0 or replicas % self.shard_ranks:
+            raise LayoutError(
+                f"layout: shard_ranks {self.shard_ranks} must divide data_parallel x context_parallel "
+                f"= {replicas}"
+            )
 
     @property
     def gpus(self) -> int:
@@ -127,7 +180,8 @@ class Layout:
         """Return this layout with other replicas and the nearest global batch that divides."""
         unit = data_parallel * self.micro_batch
         batch = max(unit, round(self.global_batch / unit) * unit)
-        return replace(self, data_parallel=data_parallel, global_batch=batch)
+        shards = self.shard_ranks and math.gcd(self.shard_ranks, data_parallel * self.context_parallel)
+        return replace(self, data_parallel=data_parallel, global_batch=batch, shard_ranks=shards)
 
     def describe(self) -> str:
         """Return the degrees that differ from 1, for people: ``tp8 pp16 dp64 mb1``."""
@@ -141,10 +195,12 @@ class Layout:
         )
         words = [f"{name}{value}" for name, value in parts if value > 1]
         words.append(f"mb{self.micro_batch}")
+        if self.schedule != "1f1b":
+            words.append(self.schedule)
         if self.recompute != "none":
             words.append(f"recompute-{self.recompute}")
         if self.zero_stage:
-            words.append(f"zero{self.zero_stage}")
+            words.append(f"zero{self.zero_stage}" + (f"/{self.shard_ranks}" if self.shard_ranks else ""))
         return " ".join(words)
 
 

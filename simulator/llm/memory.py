@@ -9,6 +9,7 @@ from simulator.foundation.errors import LayoutError
 from simulator.foundation.units import GIB
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES, Layout
+from simulator.llm.pipeline import microbatches_held
 
 #: Mixed-precision Adam: 16-bit weight, 32-bit gradient, and 32-bit master weight, momentum
 #: and variance: 2 + 4 + 12 = 18 bytes a parameter, the rule behind Korthikanti et al. 2022
@@ -107,18 +108,8 @@ def layer_activation_bytes(architecture: Architecture, layout: Layout) -> float:
 
 
 def in_flight_layers(architecture: Architecture, layout: Layout) -> float:
-    """Return layers times micro-batches whose activations the first stage holds at once.
-
-    1F1B keeps min(micro-batches, stages) in flight; interleaving adds
-    (1 + (p - 1) / (p v)). [count]
-    """
-    stages = layout.pipeline_parallel
-    per_stage = math.ceil(architecture.layers / stages)
-    held = min(layout.microbatches, stages)
-    extra = 1.0
-    if layout.interleave > 1:
-        extra += (stages - 1) / (stages * layout.interleave)
-    return per_stage * held * extra
+    """Return layers times micro-batches whose activations the first stage holds at once. [count]"""
+    return math.ceil(architecture.layers / layout.pipeline_parallel) * microbatches_held(layout)
 
 
 def parameters_on_gpu(architecture: Architecture, layout: Layout) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
 from simulator.llm.layout import Layout
 from simulator.llm.memory import TrainingMemory, check_training_memory, parameters_on_gpu
+from simulator.llm.pipeline import bubble_slots
 from simulator.network.spread import Spread
 from simulator.performance.coefficients import TrainingCoefficients, training_coefficients
 from simulator.performance.exchange import (
@@ -314,8 +315,15 @@ def estimate(
         attention_again = 1.0 if layout.recompute == "selective" else again
         streaming_again = again
         scores_again = (attention_again - again) * dense.scores_s
-    stages = layout.pipeline_parallel
     microbatches = layout.microbatches
+    forward_s = products_s + attention_s + streaming_s
+    passes_s = (
+        (3.0 + again) * products_s
+        + (3.0 + attention_again) * attention_s
+        + (3.0 + streaming_again) * streaming_s
+        + scores_again
+    )
+    bubble = bubble_slots(layout, forward_s, passes_s - forward_s, products_s)
     busiest, head_passes = _busiest_stage(architecture, layout, (3.0 + again) * products_s, 3.0 * head_s)
     arithmetic_s = microbatches * (busiest * (3.0 + again) * products_s + head_passes * head_s)
     attention_s *= microbatches * busiest * (3.0 + attention_again)
@@ -354,7 +362,7 @@ def estimate(
         ep_outer_s=repeat * moe_share * experts.outer_s,
         pp_inner_s=pipeline.inner_s,
         pp_outer_s=pipeline.outer_s,
-        bubble_slots=(stages - 1) / (layout.interleave * microbatches),
+        bubble_slots=bubble,
         gradient_inner_s=gradient.inner_s,
         gradient_outer_s=gradient.outer_s,
         gradient_window_fraction=gradient_window_fraction(layout, share),
