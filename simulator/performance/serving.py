@@ -9,8 +9,9 @@ rule: those are in ``simulator.serving``.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,9 @@ class IterationTime:
     context_ps: int
     pair_ps_1024: int
 
+    #: Several iterations of one batch have a closed form.
+    linear_in_context: ClassVar[bool] = True
+
     @property
     def most_tokens(self) -> int:
         """Return the widest iteration the table knows. [tokens]"""
@@ -85,6 +89,24 @@ class IterationTime:
             + self.sequence_ps * sequences
             + self.context_ps * context_tokens
             + (self.pair_ps_1024 * prefill_pairs >> PAIR_SHIFT)
+        )
+
+    def step_ps(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]] = ()) -> int:
+        """Return the time of one iteration; see ``IterationTable.step_ps``. [ps]"""
+        return self.iteration_ps(
+            decodes + sum(new for new, _ in chunks),
+            decodes + len(chunks),
+            context_tokens,
+            sum(prefill_pairs(new, earlier) for new, earlier in chunks),
+        )
+
+    def slowed(self, stretch: float) -> IterationTime:
+        """Return this cost with every time multiplied."""
+        return IterationTime(
+            tokens_ps=np.rint(self.tokens_ps * stretch).astype(np.int64),
+            sequence_ps=round(self.sequence_ps * stretch),
+            context_ps=round(self.context_ps * stretch),
+            pair_ps_1024=round(self.pair_ps_1024 * stretch),
         )
 
     def decode_ps(self, steps: int, sequences: int, context_tokens: int) -> int:
