@@ -37,6 +37,9 @@ class Architecture:
         ``head_dim`` is the part of a query-key head without position.
     sliding_window, windowed_fraction
         Tokens a windowed layer looks back on, 0 for all, and the fraction of such layers.
+    mtp_layers
+        Layers that training adds to predict further tokens, each with a pass of the output
+        embedding; not part of the served model. [count]
     """
 
     name: str
@@ -61,6 +64,7 @@ class Architecture:
     value_dim: int = 0
     sliding_window: int = 0
     windowed_fraction: float = 1.0
+    mtp_layers: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that contradict each other."""
@@ -108,6 +112,7 @@ class Architecture:
             value_dim=spec.v_head_dim,
             sliding_window=spec.sliding_window_tokens,
             windowed_fraction=windowed,
+            mtp_layers=spec.mtp_layers,
         )
 
     @property
