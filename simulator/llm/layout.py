@@ -147,7 +147,8 @@ class Layout:
     def _check_shards(self) -> None:
         if not self.zero_stage:
             raise LayoutError(
-                f"layout: shard_ranks {self.shard_ranks} has no effect with zero_stage 0, which shards nothing"
+                f"layout: shard_ranks {self.shard_ranks} has no effect with zero_stage 0, "
+                "which shards nothing"
             )
         replicas = self.data_parallel * self.context_parallel
         if self.shard_ranks < 0 or replicas % self.shard_ranks:
