@@ -53,8 +53,6 @@ class ServiceBuilder:
 
     def _plan(self, service: Service) -> ServicePlan:
         jobs, catalog = self.jobs, self.scenario.catalog
-        if not math.isfinite(jobs.horizon_s):
-            raise BuildError(f"workloads.{service.name}: a service never ends; give `duration`")
         architecture = Architecture.from_spec(catalog.model(service.model))
         queues = self._queues(service)
         pools = [pool for queue in queues for pool in jobs.pools_of(queue)]
@@ -63,7 +61,7 @@ class ServiceBuilder:
                 f"workloads.{service.name}.disaggregated: prefill and decode must be at one site: "
                 "no KV goes over the lines between sites; give one of `sites`"
             )
-        engine = catalog.engine(service.engine.preset)
+        engine = catalog.engine(service.engine.entry)
         budget = service.engine.token_budget or engine.token_budget
         most = service.engine.max_sequences or engine.max_sequences
         rule = BatchRule(
@@ -96,11 +94,10 @@ class ServiceBuilder:
             return profiles[pool]
 
         def blocks(pool: int) -> int:
-            if service.engine.kv_blocks is not None:
-                return service.engine.kv_blocks
             _, gpu = jobs.machine(pool)
             return kv_blocks(
                 architecture,
+                given=service.engine.kv_blocks,
                 gpu_memory_bytes=gpu.memory_bytes,
                 tensor_parallel=service.tensor_parallel,
                 precision=service.engine.precision,
@@ -146,6 +143,9 @@ class ServiceBuilder:
             origin_s=-_since_hour_s(self.scenario),
         )
         scaler_name = service.replicas.autoscale
+        last_arrival_s = math.inf
+        if not math.isfinite(jobs.horizon_s):
+            last_arrival_s = float(self._log(service).arrived_s[-1])
         return ServicePlan(
             name=service.name,
             crowd=self._crowd(service, rules, minimum),
@@ -174,6 +174,7 @@ class ServiceBuilder:
             transfer_bytes_per_s=rules.transfer_bytes_per_s,
             priority=service.priority,
             mode=service.mode,
+            last_arrival_s=last_arrival_s,
         )
 
     def _replica_watts(
@@ -240,7 +241,7 @@ class ServiceBuilder:
         if service.mode == "fluid":
             streams = self.jobs.streams
             rng = streams.stream(f"service/{service.name}/tables")
-            if service.trace is not None:
+            if service.path is not None:
                 end_s = self.jobs.horizon_s
                 log = LoggedRequests(self._log(service), end_s).table
                 return FluidCrowd(rules, _hourly_rate_per_s(log, rules.origin_s, end_s), log, rng)
@@ -252,13 +253,13 @@ class ServiceBuilder:
 
     def _source(self, service: Service) -> RequestSource:
         """Return where the requests of the whole service come from."""
-        if service.trace is not None:
+        if service.path is not None:
             return LoggedRequests(self._log(service), self.jobs.horizon_s)
         return self._drawn(service, self._rate_per_s(service))
 
     def _log(self, service: Service) -> RequestTable:
-        assert service.trace is not None
-        return read_requests(Path(service.trace), tuple(tier.name for tier in service.tiers))
+        assert service.path is not None
+        return read_requests(Path(service.path), tuple(tier.name for tier in service.tiers))
 
     def _drawn(self, service: Service, rate_per_s: StepSeries) -> DrawnRequests:
         assert service.demand is not None

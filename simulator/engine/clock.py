@@ -125,10 +125,10 @@ class Clock:
         while True:
             next_s = peek()
             if next_s > until_s or next_s == math.inf:
-                if before is None or until_s == math.inf:
+                if before is None or (finished is not None and finished()):
                     break
                 before(until_s)
-                if peek() > until_s:
+                if peek() > until_s or peek() == math.inf:
                     break
                 continue
             if next_s > last_s:

@@ -7,6 +7,7 @@ that are warm.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -25,6 +26,7 @@ from simulator.serving.crowd import (
     SetWatch,
     SetWeights,
     Stop,
+    Watch,
 )
 from simulator.telemetry.record import ServiceRecord
 from simulator.telemetry.tables import Phase
@@ -32,6 +34,11 @@ from simulator.workload.jobs import JobSpec
 
 if TYPE_CHECKING:
     from simulator.engine.engine import Engine
+
+#: How often a service without autoscaler, whose last request came, looks whether all are answered. [s]
+_LAST_LOOK_S: Final = 1.0
+#: Fewer requests in flight per replica than this: none.
+_NOTHING: Final = 1e-9
 
 #: KV traffic is declared anew when it differs by more than this from what was declared: below,
 #: it is the chance of a few minutes' arrivals, and every change makes the fabric settle again.
@@ -65,6 +72,8 @@ class LiveService:
         self._drained: list[int] = []
         self._timer = engine.clock.timer(self._control, Priority.CONTROL)
         self._epoch = engine.clock.timer(self._declare, Priority.CONTROL)
+        self._all_came = engine.clock.timer(self._watch_for_the_end, Priority.CONTROL)
+        self._ending = False
         #: Output tokens of the requests that a replica finished, by job; only where every request
         #: stands for itself.
         self.tokens_of: dict[int, float] = {}
@@ -76,6 +85,7 @@ class LiveService:
         self._watch()
         if self.plan.flows:
             self._epoch.arm(self._next_epoch_s())
+        self._all_came.arm(self.plan.last_arrival_s)
 
     # ------------------------------------------------------------------ time
 
@@ -117,7 +127,9 @@ class LiveService:
     def _control(self) -> None:
         for job in self._drained[:]:
             self._let_go(job)
-        if self._watch_fired:
+        if self._watch_fired and self._ending and not self._in_flight():
+            self._end()
+        elif self._watch_fired:
             self._watch_fired = False
             for decision in self.plan.autoscaler.step(self._view()):
                 if isinstance(decision, Scale):
@@ -130,9 +142,30 @@ class LiveService:
     def _watch(self) -> None:
         """Let the crowd watch what the autoscaler now wants to hear of."""
         wanted = self.plan.autoscaler.watch(self._view())
+        if self._ending:
+            wanted = Watch(_LAST_LOOK_S) if wanted is None else wanted
+            wanted = replace(wanted, load_below=max(wanted.load_below, _NOTHING))
         if wanted != self._watching:
             self._watching = wanted
             self._command(SetWatch(wanted))
+
+    def _watch_for_the_end(self) -> None:
+        """Notice from now on when nothing is left to answer: the last request has come."""
+        self._ending = True
+        self._watch()
+
+    def _in_flight(self) -> float:
+        return self.crowd.observe().counters["in_flight"]
+
+    def _end(self) -> None:
+        """Let all replicas go: every request is answered."""
+        self._watch_fired = self._ending = False
+        self._watching = None
+        self._command(SetWatch(None))
+        self._epoch.arm(math.inf)
+        self.asked = 0
+        while self.wanted:
+            self._remove(self.wanted[-1], "drain")
 
     def _view(self) -> ServiceView:
         seen = self.crowd.observe()

@@ -6,6 +6,7 @@ request. One service's replicas are in `live_service`.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from simulator.cluster.allocation import Placement
@@ -38,6 +39,9 @@ class Services:
         services = list(self.services.values())
         while True:
             bound_s = min(until_s, *(service.crowd.next_time() for service in services))
+            if bound_s == math.inf:
+                # Nobody waits for anything: whatever still happens, the clock brings about.
+                return
             bound_s = max(bound_s, min(service.crowd.now_s for service in services))
             fired = False
             for service in services:

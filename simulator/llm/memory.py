@@ -218,12 +218,14 @@ def kv_blocks(
     memory_fraction: float = 0.9,
     token_budget: int = 8192,
     reserved_bytes: float | None = None,
+    given: int | None = None,
 ) -> int:
     """Return how many blocks of remembered tokens one replica has.
 
     What ``memory_fraction`` of a GPU leaves after weights and ``reserved_bytes`` for context,
     graphs and activations; the latter are estimated from the ``token_budget`` when not given.
-    A real engine's own count, where known, is better.
+    A real engine's own count (``given``), where known, is better: it only has to fit beside the
+    weights.
 
     Raises
     ------
@@ -232,12 +234,21 @@ def kv_blocks(
         does.
     """
     weights = weight_bytes(architecture, precision) / tensor_parallel
+    block_bytes = block_tokens * kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
+    if given is not None:
+        if weights + given * block_bytes > gpu_memory_bytes:
+            raise LayoutError(
+                f"{architecture.name} in {precision} over {tensor_parallel} GPUs of "
+                f"{gpu_memory_bytes / GIB:.0f} GiB: weights {weights / GIB:.1f} GiB a GPU and {given} "
+                f"KV blocks of {block_bytes / GIB:.4f} GiB do not fit; expected at most "
+                f"{max(0, int((gpu_memory_bytes - weights) // block_bytes))} blocks, or more GPUs"
+            )
+        return given
     if reserved_bytes is None:
         widest = architecture.hidden + 2.0 * architecture.ffn / tensor_parallel
         widest = max(widest, architecture.vocab / tensor_parallel / 8.0)
         reserved_bytes = SERVING_RESERVE_BYTES + 2.0 * 2.0 * token_budget * widest
     room = memory_fraction * gpu_memory_bytes - weights - reserved_bytes
-    block_bytes = block_tokens * kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
     blocks = int(room // block_bytes) if room > 0 else 0
     if blocks < 1:
         raise LayoutError(

@@ -236,12 +236,13 @@ def _service(
         yield Mistake((*at, "replicas"), said)
         return
     architecture = Architecture.from_spec(catalog.model(service.model))
-    engine = catalog.engine(service.engine.preset)
-    if engine.scheduler not in MODELLED_SCHEDULERS:
+    engine = catalog.engine(service.engine.entry)
+    scheduler = service.engine.policy or engine.scheduler
+    if scheduler not in MODELLED_SCHEDULERS:
         modelled = [
             name for name in catalog.names("engines") if catalog.engine(name).scheduler in MODELLED_SCHEDULERS
         ]
-        said = f"engine '{engine.name}' batches as {engine.scheduler}, which is not modelled"
+        said = f"engine '{engine.name}' batches as {scheduler}, which is not modelled"
         yield Mistake((*at, "engine", "preset"), said, f"known: {', '.join(modelled)}")
         return
     refusals = []
@@ -259,6 +260,7 @@ def _service(
         try:
             kv_blocks(
                 architecture,
+                given=service.engine.kv_blocks,
                 gpu_memory_bytes=stock.gpu.memory_bytes,
                 tensor_parallel=ranks,
                 precision=service.engine.precision,

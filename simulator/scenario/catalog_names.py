@@ -65,7 +65,7 @@ def _of_workload(at: Route, workload: object) -> Iterator[tuple[Route, str, str]
         yield (*at, "model"), "models", workload.model
     elif isinstance(workload, Service):
         yield (*at, "model"), "models", workload.model
-        yield (*at, "engine", "preset"), "engines", workload.engine.preset
+        yield (*at, "engine", "preset"), "engines", workload.engine.entry
         if workload.demand is not None:
             yield (*at, "demand", "shape"), "shapes", workload.demand.shape
         if workload.lengths is not None and workload.lengths.name is not None:
@@ -101,10 +101,8 @@ def files(scenario: Scenario) -> Iterator[tuple[Route, str]]:
         if site.grid.trace is not None:
             yield ("sites", index, "grid", "trace"), site.grid.trace
     for index, workload in enumerate(scenario.workloads):
-        if isinstance(workload, SwfLog | HeliosLog):
+        if isinstance(workload, SwfLog | HeliosLog | Service) and workload.path is not None:
             yield ("workloads", index, "path"), workload.path
-        elif isinstance(workload, Service) and workload.trace is not None:
-            yield ("workloads", index, "trace"), workload.trace
 
 
 def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:

@@ -36,7 +36,12 @@ class Engine(Branch):
 
     short: ClassVar[str] = "preset"
 
-    preset: Words = Field(default="vllm-v1", description="Catalog name of the engine's defaults.")
+    preset: Words | None = Field(
+        default=None, description="Catalog name of the engine's defaults; the policy's if not given."
+    )
+    policy: Annotated[Literal["vllm-v1", "vllm-v0", "sarathi", "static"], OneOf()] | None = Field(
+        default=None, description="How it makes its batches; the preset's way if not given."
+    )
     precision: Precision = Field(default="bf16", description="Of the weights and the arithmetic.")
     kv_precision: Precision | None = Field(
         default=None, description="Of the cache; 16 bits beside quantised weights if not given."
@@ -46,6 +51,11 @@ class Engine(Branch):
     )
     max_sequences: Count | None = Field(default=None, description="Most requests in one batch.")
     token_budget: Count | None = Field(default=None, description="Most tokens in one iteration.")
+
+    @property
+    def entry(self) -> str:
+        """Catalog name of the engine's defaults."""
+        return self.preset or self.policy or "vllm-v1"
 
 
 class Replicas(Branch):
@@ -173,7 +183,7 @@ class Service(Branch):
     replicas: Replicas = Field(default=Replicas(), description="How many copies run.")
     demand: Demand | None = Field(default=None, description="How much is asked for.")
     lengths: Lengths | None = Field(default=None, description="Prompt and output lengths.")
-    trace: FilePath | None = Field(
+    path: FilePath | None = Field(
         default=None, description="Requests as they came: arrived_s, prompt_tokens, output_tokens."
     )
     tiers: tuple[Tier, ...] = Field(default=(), description="Promises, most important first.")
@@ -200,12 +210,12 @@ class Service(Branch):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.trace is None) == (self.demand is None):
-            raise mistake("give either a demand or a trace of requests, and not both")
+        if (self.path is None) == (self.demand is None):
+            raise mistake("give either a demand or the path of a log of requests, and not both")
         if self.demand is not None and self.lengths is None:
             raise mistake("a demand needs lengths", "name a catalog entry: datahall catalog lengths")
-        if self.trace is not None and self.lengths is not None:
-            raise mistake("lengths have no effect: the trace gives every request's own")
+        if self.path is not None and self.lengths is not None:
+            raise mistake("lengths have no effect: the log gives every request's own")
         if self.mode != "thinned" and self.thin_fraction != 1.0:
             raise mistake(f"thin has no effect in mode {self.mode}", "give `mode: thinned`")
         if self.mode == "thinned" and self.thin_fraction == 1.0:

@@ -37,9 +37,13 @@ def mistakes(scenario: Scenario) -> Iterator[Mistake]:
 
 def _endless(scenario: Scenario) -> Iterator[Mistake]:
     for index, workload in enumerate(scenario.workloads):
-        if isinstance(workload, Service | JobStream):
+        answers_a_log = isinstance(workload, Service) and workload.path is not None
+        if isinstance(workload, Service | JobStream) and not answers_a_log:
             said = f"{workload.name!r} never ends, so the run needs a duration"
             yield Mistake(("workloads", index), said, "duration: 14 d")
+        elif isinstance(workload, Service) and workload.mode != "full":
+            said = f"a service in mode {workload.mode} needs to know how long the run is"
+            yield Mistake(("workloads", index, "mode"), said, "duration: 14 d, or mode: full")
     if not scenario.workloads:
         yield Mistake(("workloads",), "without work the run needs a duration", "duration: 14 d")
 

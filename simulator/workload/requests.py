@@ -5,6 +5,7 @@ A source never holds more than a block (a log: the log), so a service may meet m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -134,7 +135,8 @@ class LoggedRequests:
     table
         The log.
     end_s
-        End of the run; requests after it are not given away. [s since the run's start]
+        End of the run; requests after it are not given away. inf: the log's last request.
+        [s since the run's start]
 
     Raises
     ------
@@ -144,6 +146,8 @@ class LoggedRequests:
 
     def __init__(self, table: RequestTable, end_s: float) -> None:
         last_s = float(table.arrived_s[-1]) if len(table) else 0.0
+        if end_s == math.inf:
+            end_s = last_s
         if last_s < end_s:
             raise TraceError(
                 f"the request log covers 0 s to {last_s:.15g} s, the run 0 s to {end_s:.15g} s; "

@@ -218,7 +218,7 @@ def test_replicas_are_lost_at_a_trip_and_come_back_after_it(drill, tmp_path):
     trace.write_text("arrived_s,prompt_tokens,output_tokens\n21600,1,1\n")
     service = f"""
   - {{kind: service, name: chat, model: llama-3.1-8b, tensor_parallel: 8, replicas: 2,
-     cold_start: 100 s, power_per_gpu: 500 W, trace: {trace}}}
+     cold_start: 100 s, power_per_gpu: 500 W, path: {trace}}}
 """
     text = scenario("plant: constant-pue, pue: 1.2, capacity: 12 kW", left="0 %", more="")
     head, _, tail = text.partition("  - kind: list")

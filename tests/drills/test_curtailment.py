@@ -39,7 +39,7 @@ sites:
 scheduling: {{policy: {policy}, placement: lowest-numbered}}
 workloads:
   - {{kind: service, name: chat, model: llama-3.1-8b, tensor_parallel: {tp}, replicas: {replicas},
-     cold_start: 100 s, power_per_gpu: 400 W, trace: {trace}}}
+     cold_start: 100 s, power_per_gpu: 400 W, path: {trace}}}
 """
 RIDE = "power_policy: {policy: ride-through}"
 BATTERY = "battery: {energy: 1 kWh, power: 5 kW, round_trip_efficiency: 81 %}"

@@ -176,7 +176,7 @@ def test_the_flow_is_declared_anew_when_it_changed(drill, tmp_path):
     log = tmp_path / "log.csv"
     arrived_s = np.concatenate((np.arange(0.25, 1200.0, 0.5), np.arange(1200.125, 1801.0, 0.25)))
     log.write_text("\n".join(["arrived_s,prompt_tokens,output_tokens", *(f"{t},4000,16" for t in arrived_s)]))
-    trace = SCENARIO.replace("demand: {requests: 2 per s, arrivals: constant}", f"trace: {log}")
+    trace = SCENARIO.replace("demand: {requests: 2 per s, arrivals: constant}", f"path: {log}")
     run = drill(
         trace.replace("    lengths: {prompt_mean: 4000, output_mean: 16}\n", ""),
         "script=[]",

@@ -337,7 +337,7 @@ script:
 
 SERVICE = """
 workloads:
-  - {{kind: service, name: chat, model: llama-3.1-8b, trace: {trace}, tensor_parallel: 2,
+  - {{kind: service, name: chat, model: llama-3.1-8b, path: {trace}, tensor_parallel: 2,
      replicas: 1, cold_start: 100 s}}
 """
 PROMPT, OUTPUT = 1000, 120_001

@@ -193,7 +193,7 @@ def log_of(path, count: int, gap_s: float) -> str:
         f"{gap_s * (number + 0.5)!r},{200 + 37 * (number % 50)},{20 + number % 31}" for number in range(count)
     ]
     path.write_text("\n".join(["arrived_s,prompt_tokens,output_tokens", *lines]))
-    return SCENARIO.replace("    demand: {requests: 24 per s}\n", f"    trace: {path}\n").replace(
+    return SCENARIO.replace("    demand: {requests: 24 per s}\n", f"    path: {path}\n").replace(
         "    lengths: {prompt_mean: 800, prompt_median: 500, output_mean: 150, output_median: 100}\n", ""
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -16,7 +17,7 @@ GRIDS = ("DE", "FR", "GB", "PL", "US-PJM", "US-CAISO")
 
 @pytest.mark.parametrize("name", shipped.names())
 def test_loads_or_names_the_log_that_is_not_shipped(name):
-    if name.startswith("replay/"):
+    if name in ("replay/helios-venus", "replay/swf"):
         with pytest.raises(ScenarioError, match=r"workloads\..*path: no such file"):
             load(name)
     else:
@@ -46,6 +47,17 @@ def test_the_helios_replay_runs_and_balances(shared_data, tmp_path):
     audit = json.loads((tmp_path / "run" / "run.json").read_text())["audit"]
     assert max(entry["relative_difference"] for entry in audit) < 1e-9
     assert run.summary["gpus"] == 176
+
+
+def test_the_request_replay_answers_the_log_that_comes_along(tmp_path):
+    run = execute(load("replay/requests"), out=tmp_path / "run")
+    audit = run.provenance["audit"]
+    assert max(entry["relative_difference"] for entry in audit) < 1e-9
+    rows = run.table("requests")
+    assert set(rows["state"].to_pylist()) == {"ok"}
+    assert run.summary["service.log.requests"] == rows.num_rows == 476
+    # The run ends with the last answer, at the next whole second.
+    assert run.horizon_s == pytest.approx(math.ceil(max(rows["finished_s"].to_pylist())), abs=1e-5)
 
 
 @pytest.fixture(scope="module")
