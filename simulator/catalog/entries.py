@@ -338,7 +338,9 @@ class FailureCause:
     events: Annotated[float, "Count seen in the preset's GPU-hours."]
     repair_s: Annotated[Seconds, "Mean time until the part is back; 0 for job scope."]
     detect_s: Annotated[Seconds, "Until somebody or something notices."]
-    recover_s: Annotated[Seconds, "Restart of the job: scheduling, loading, warming up."]
+    recover_s: Annotated[Seconds, "Restart of the job: scheduling, processes, collectives, loading."]
+    diagnose_s: Annotated[Seconds, "From noticing to knowing which part it was."] = 0.0
+    undetected_s: Annotated[Seconds, "Results were wrong for this long: its checkpoints are worthless."] = 0.0
     planned: Annotated[bool, "Announced maintenance, not a fault."] = False
 
     def __post_init__(self) -> None:
@@ -353,7 +355,13 @@ class FailurePreset:
     title: Annotated[str, "Name for people."]
     gpu_hours: Annotated[float, "Exposure in which the events were counted. [GPU-hours]"]
     gpus_per_node: Annotated[int, "Of the fleet observed."]
+    calibration: Annotated[
+        str, "What was counted: infrastructure (parts that failed) or observed (jobs that stopped)."
+    ]
     causes: Annotated[tuple[FailureCause, ...], "By cause."]
+
+    def __post_init__(self) -> None:
+        one_of("calibration", self.calibration, ("infrastructure", "observed"))
 
     def rate_per_gpu_hour(self, cause: FailureCause) -> float:
         """Return events of ``cause`` per GPU and hour. [1/h]"""

@@ -12,13 +12,52 @@ from simulator.cluster.allocation import Placement
 
 @dataclass(slots=True)
 class Checkpoints:
-    """Periodic checkpoints as a closed-form cycle: `every_s` of work, then a stall."""
+    """Periodic checkpoints as a closed-form cycle: `every_s` of work, then a stall.
+
+    One checkpoint is in flight at most: the next begins when the last is durable, so the work
+    between two takes at least the lag.
+    """
 
     every_s: float
     stall_s: float
     """Time that training stands still at each checkpoint. [s]"""
     lag_s: float = 0.0
     """Until an asynchronous checkpoint is durable, after its stall. [s]"""
+    write_s: float = 0.0
+    """The part of stall or lag that is writing to the site's storage, with all of its bandwidth;
+    0 where the length was given. [s]"""
+
+    def under(self, stretch: float) -> tuple[float, float, float]:
+        """Return (work between checkpoints, stall, lag) when writing takes `stretch` as long. [s]"""
+        more_s = (stretch - 1.0) * self.write_s
+        if self.lag_s:
+            lag_s = self.lag_s + more_s
+            return max(self.every_s, lag_s), self.stall_s, lag_s
+        return self.every_s, self.stall_s + more_s, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How a job comes back; what it does not say is the cause's own."""
+
+    detect_s: float | None = None
+    diagnose_s: float | None = None
+    launch_s: float | None = None
+    load_s: float = 0.0
+    """Reading the checkpoint back. [s]"""
+    warm_up_s: float = 0.0
+    """From the first process to full speed: compiling, filling caches. [s]"""
+    swaps: bool = True
+    """Keeps its sound nodes and takes others for the broken; else all go back and it queues."""
+    from_peers: bool = False
+    """An elastic job whose other replicas hold all state goes on without the broken one and
+    loses nothing; the replica joins again when it is up."""
+    join_s: float = 0.0
+    """Stall of all when a replica leaves or joins. [s]"""
+
+    def again_s(self, launch_s: float) -> float:
+        """Return the time from a known cause to full speed. [s]"""
+        return (launch_s if self.launch_s is None else self.launch_s) + self.load_s + self.warm_up_s
 
 
 @dataclass(slots=True)
@@ -38,6 +77,7 @@ class Behaviour:
     restart_s: float = 0.0
     """Loading a checkpoint and warming up after a stop or a failure. [s]"""
     checkpoints: Checkpoints | None = None
+    recovery: Recovery = Recovery()
     survives_failures: bool = False
     """True: detected, recovered, continued from the last durable checkpoint.
     False: killed by a failure and queued again from the beginning."""

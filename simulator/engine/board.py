@@ -26,7 +26,15 @@ _QUEUED = int(Phase.QUEUED)
 _ENDED = int(Phase.ENDED)
 
 #: Phases in which a job holds its GPUs without working.
-STALLED = frozenset({int(Phase.STARTING), int(Phase.DETECTING), int(Phase.RECOVERING), int(Phase.STOPPING)})
+STALLED = frozenset(
+    {
+        int(Phase.STARTING),
+        int(Phase.DETECTING),
+        int(Phase.DIAGNOSING),
+        int(Phase.RECOVERING),
+        int(Phase.STOPPING),
+    }
+)
 
 
 class Board:
@@ -75,6 +83,8 @@ class Board:
         self.due_s = [math.inf] * count
         self.clock_fraction = [1.0] * count
         self.link_share = [1.0] * count
+        #: How much longer than alone the job's checkpoints take to be written.
+        self.storage_stretch = [1.0] * count
         #: Seconds of one unit of work, and GPUs that did it, when the job last ran.
         self.work_s = [0.0] * count
         self.work_gpus = [0] * count
@@ -134,6 +144,7 @@ class Board:
             (self.due_s, math.inf),
             (self.clock_fraction, 1.0),
             (self.link_share, 1.0),
+            (self.storage_stretch, 1.0),
             (self.work_s, 0.0),
             (self.work_gpus, 0),
             (self.stall_used_s, 0.0),
@@ -251,16 +262,25 @@ class Board:
 
     # ------------------------------------------------------------------ work
 
-    def lose_unsaved(self, job: int) -> None:
-        """Undo what was done since the last durable checkpoint (all, without checkpoints)."""
+    def lose_unsaved(self, job: int, undetected_s: float = 0.0) -> None:
+        """Undo what was done since the last good checkpoint (all, without checkpoints).
+
+        Good is what is durable, and older than `undetected_s`.
+        """
         self.settle(job)
         checkpoints = self.behaviours[self.behaviour_of[job]].checkpoints
         lost = self.since_durable[job] if checkpoints else self.done[job]
-        if job in self._saved:
+        since_s = lost * self.work_s[job] + self.stall_used_s[job]
+        saved = job in self._saved
+        if saved:
             del self._saved[job]
-            if checkpoints and lost * self.work_s[job] < checkpoints.lag_s:
+            if checkpoints and since_s < checkpoints.under(self.storage_stretch[job])[2]:
                 # The last checkpoint was written but still in flight.
                 lost += self._cycles[job][0]
+        if checkpoints and undetected_s > since_s and job in self._cycles:
+            work, stall_s = self._cycles[job]
+            spoilt = math.ceil((undetected_s - since_s) / (work * self.work_s[job] + stall_s))
+            lost = max(lost, self.since_durable[job] + spoilt * work)
         lost = min(lost, self.done[job])
         self.since_durable[job] = self.stall_used_s[job] = 0.0
         self.done[job] -= lost
@@ -361,16 +381,17 @@ class Board:
         checkpoints = behaviour.checkpoints
         if checkpoints is not None:
             # Counted in steps, as training frameworks do: a lower clock stretches the cycle.
-            steps = max(1, round(checkpoints.every_s / profile.at(1.0, 1.0)[0]))
+            every_s, stall_s, _ = checkpoints.under(self.storage_stretch[job])
+            steps = max(1, round(every_s / profile.at(1.0, 1.0)[0]))
             cycle_work = steps * profile.unit_per_step
-            self._cycles[job] = (cycle_work, checkpoints.stall_s)
+            self._cycles[job] = (cycle_work, stall_s)
             # After a resize the old position may lie beyond the new cycle: checkpoint at once.
             since = self.since_durable[job] = min(self.since_durable[job], cycle_work)
             cycle = self._cycles[job]
             due_s = time_for(remaining, rate, since, self.stall_used_s[job], *cycle)
-            if checkpoints.stall_s:
+            if stall_s:
                 stall_w = profile.phase_power.get("checkpoint", pool.loaded_idle_w)
-                share = checkpoints.stall_s / (steps * step_s + checkpoints.stall_s)
+                share = stall_s / (steps * step_s + stall_s)
                 gpu_w += (stall_w - gpu_w) * share
         else:
             due_s = remaining / rate

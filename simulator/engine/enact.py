@@ -158,7 +158,8 @@ class Enactor:
         behaviour = board.behaviours[board.behaviour_of[job]]
         checkpoints = behaviour.checkpoints
         if stop.how == "checkpoint" and checkpoints is not None:
-            board.pause(job, Phase.STOPPING, checkpoints.stall_s + checkpoints.lag_s)
+            _, stall_s, lag_s = checkpoints.under(board.storage_stretch[job])
+            board.pause(job, Phase.STOPPING, stall_s + lag_s)
             for tell in engine.listeners:
                 tell(job)
             if not board.due_s[job] > engine.clock.environment.now:

@@ -18,6 +18,7 @@ from simulator.engine.clock import Clock
 from simulator.engine.enact import Enactor
 from simulator.engine.fabric import FabricControl
 from simulator.engine.failures import Failures
+from simulator.engine.maintenance import MaintenanceWindows
 from simulator.engine.pool import Pool
 from simulator.engine.power import PowerControl
 from simulator.engine.queues import Queue
@@ -88,6 +89,7 @@ class Engine:
         self.enactor = Enactor(self)
         self.fabric = FabricControl(self)
         self.failures = Failures(self)
+        self.maintenance = MaintenanceWindows(self)
         self.power = PowerControl(self)
         self.services = Services(self)
         self.script = Script(self)
@@ -106,6 +108,7 @@ class Engine:
         if self._scheduled:
             self._arrivals.arm(self.board.submitted_s[0])
         self.failures.begin()
+        self.maintenance.begin()
         self.services.begin()
         self.power.begin()
         self.script.begin()
@@ -295,6 +298,8 @@ class Engine:
             for tell in self.listeners:
                 tell(job)
         elif phase == Phase.DETECTING:
+            self.failures.diagnose(job)
+        elif phase == Phase.DIAGNOSING:
             self.failures.recover(job)
         elif phase == Phase.STOPPING:
             self.enactor.saved(job)

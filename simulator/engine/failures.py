@@ -6,21 +6,28 @@ GPU it hits. That equals independent exponential laws per GPU and costs one pend
 
 from __future__ import annotations
 
+import heapq
 import math
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.cluster.allocation import Placement, joined, without_node
+from simulator.engine.failure_draws import PoolFailures
 from simulator.engine.world import Cause
-from simulator.foundation.streams import BlockStream
+from simulator.foundation.errors import DatahallError
 from simulator.foundation.time_grid import Priority, snap_up
 from simulator.telemetry.tables import Phase
 
 if TYPE_CHECKING:
     from simulator.engine.engine import Engine
+
+#: Failures in a row after each of which a job stood where it had stood before: in a run that
+#: waits for it, it will hardly ever be done. At one chance in a hundred to keep anything, this
+#: many come in a row once in 23,000 runs.
+_IN_VAIN: Final = 1000
 
 
 class Failures:
@@ -31,14 +38,21 @@ class Failures:
         self.outages = tuple(array(code) for code in "hiddib")
         self._repairs: list[tuple[float, int, int]] = []
         self._repair_timer = engine.clock.timer(self._repair_due, Priority.REPAIR)
-        self._pools: list[_PoolFailures] = []
+        self.draws: dict[int, PoolFailures] = {}
         self._down_since: dict[tuple[int, int], tuple[float, bool]] = {}
         #: Nodes that are down because they broke, and those that others took out, with the reasons;
         #: several may hold at once.
-        self._broken: dict[tuple[int, int], None] = {}
+        self._broken: dict[tuple[int, int], str] = {}
         self._out: dict[tuple[int, int], dict[str, None]] = {}
-        #: job -> (recovery time of the cause, nodes lost)
-        self._recover_s: dict[int, float] = {}
+        #: job -> (diagnosis, recovery) of what hit it last
+        self._ahead_s: dict[int, tuple[float, float]] = {}
+        #: (pool, node) -> moments of its failures that may still count against it.
+        self._incidents: dict[tuple[int, int], list[float]] = {}
+        #: job -> (work it has kept, failures since that grew)
+        self._kept: dict[int, tuple[float, int]] = {}
+        #: Replicas of elastic jobs that are starting again beside them: (moment, job, pool, nodes).
+        self._joining: list[tuple[float, int, int, tuple[int, ...]]] = []
+        self._join_timer = engine.clock.timer(self._join_due, Priority.COMPLETION)
         for code, plan in enumerate(engine.world.pools):
             spares = plan.hot_spares
             if spares:
@@ -55,7 +69,7 @@ class Failures:
         """Draw the first failure of every pool."""
         for code, causes in self.engine.world.causes.items():
             if causes:
-                self._pools.append(_PoolFailures(self, code, causes))
+                self.draws[code] = PoolFailures(self.engine, code, causes)
 
     # ------------------------------------------------------------------ breaking
 
@@ -69,13 +83,14 @@ class Failures:
         if cause.scope == "node":
             if (pool_code, node) in self._broken:
                 return
-            self._broken[pool_code, node] = None
+            self._broken[pool_code, node] = cause.name
             self._log("failure", cause.name, self._node_name(pool_code, node), "began", repair_s)
+            repair_s = self._judged(pool_code, node, cause, repair_s)
             if not pool.free.down >> node & 1:
                 self._take_down(pool_code, node, cause.planned)
             if repair_s < math.inf:
-                self._repairs.append((snap_up(engine.clock.environment.now + repair_s), pool_code, node))
-                self._repairs.sort()
+                due_s = snap_up(engine.clock.environment.now + repair_s)
+                heapq.heappush(self._repairs, (due_s, pool_code, node))
                 self._repair_timer.arm(self._repairs[0][0])
             engine.pool_changed(pool_code)
         elif jobs:
@@ -87,7 +102,27 @@ class Failures:
         """Let a node fail by decree."""
         self.strike(pool_code, node, self._decreed(name, pool_code, lasts_s), lasts_s)
 
-    def take_out(self, pool_code: int, nodes: tuple[int, ...], reason: str) -> None:
+    def _judged(self, pool_code: int, node: int, cause: Cause, repair_s: float) -> float:
+        """Count a node's failure; return how long it is away, which is longer if it must leave."""
+        rules = self.engine.world.ejection
+        if rules is None or cause.planned or repair_s == math.inf:
+            return repair_s
+        now_s = self.engine.clock.environment.now
+        before = self._incidents.get((pool_code, node), [])
+        recent = [at_s for at_s in before if at_s > now_s - rules.within_s]
+        recent.append(now_s)
+        self._incidents[pool_code, node] = recent
+        if len(recent) < rules.incidents:
+            return repair_s
+        del self._incidents[pool_code, node]
+        self._log("decision", "Eject", self._node_name(pool_code, node), "applied", float(len(recent)))
+        if pool_code in self.draws:
+            self.draws[pool_code].replaced(node)
+        return rules.replacement_s
+
+    def take_out(
+        self, pool_code: int, nodes: tuple[int, ...], reason: str, *, planned: bool = False
+    ) -> None:
         """Take nodes out that did not break, until put back; a job on several is hit once."""
         pool = self.engine.pools[pool_code]
         fresh = tuple(node for node in nodes if not pool.free.down >> node & 1)
@@ -96,9 +131,9 @@ class Failures:
             self._out.setdefault((pool_code, node), {})[reason] = None
             self._log("failure", reason, self._node_name(pool_code, node), "began", math.nan)
         for node in fresh:
-            self._take_down(pool_code, node, planned=False)
+            self._take_down(pool_code, node, planned)
         self.engine.pool_changed(pool_code)
-        cause = self._decreed(reason, pool_code, math.inf)
+        cause = self._decreed(reason, pool_code, math.inf, planned=planned)
         for job in jobs:
             self._hit(job, pool_code, fresh, cause)
 
@@ -108,7 +143,7 @@ class Failures:
             reasons = self._out.get((pool_code, node), {})
             if reason in reasons:
                 del reasons[reason]
-                self._back(pool_code, node)
+                self._back(pool_code, node, reason)
 
     def jobs_on(self, pool_code: int, nodes: tuple[int, ...]) -> list[int]:
         """Return the jobs that hold GPUs of any of the nodes, in submission order."""
@@ -131,7 +166,7 @@ class Failures:
                 return [job]
         return []
 
-    def _decreed(self, name: str, pool_code: int, repair_s: float) -> Cause:
+    def _decreed(self, name: str, pool_code: int, repair_s: float, *, planned: bool = False) -> Cause:
         """Return a cause outside the preset, noticed and recovered from as the preset's are."""
         causes = self.engine.world.causes.get(pool_code, ())
         like = next((cause for cause in causes if cause.scope == "node"), None)
@@ -139,9 +174,11 @@ class Failures:
             name,
             "node",
             0.0,
-            detect_s=like.detect_s if like else 0.0,
+            detect_s=like.detect_s if like and not planned else 0.0,
             recover_s=like.recover_s if like else -1.0,
             repair_s=repair_s,
+            planned=planned,
+            diagnose_s=like.diagnose_s if like and not planned else 0.0,
         )
 
     def _take_down(self, pool_code: int, node: int, planned: bool) -> None:
@@ -161,13 +198,16 @@ class Failures:
             board.restarts[job] += 1
             engine.services.failed(job)
             return
+        board.restarts[job] += 1
+        pool = engine.pools[pool_code]
+        if self._goes_on(job, pool_code, nodes, cause):
+            return
         if not cause.planned or not behaviour.checkpoints:
-            board.lose_unsaved(job)
+            board.lose_unsaved(job, cause.undetected_s)
+            self._count_in_vain(job)
         else:
             # Planned work is announced: the job saves itself first, and loses nothing.
             board.save(job)
-        board.restarts[job] += 1
-        pool = engine.pools[pool_code]
         left = placement
         if cause.scope == "node":
             for node in nodes:
@@ -182,30 +222,147 @@ class Failures:
                 board.then[job] = "requeue"
             engine.enactor.stopped(job)
             return
-        recover_s = behaviour.restart_s if cause.recover_s < 0 else cause.recover_s
-        self._recover_s[job] = recover_s
-        board.stand_with(job, left, Phase.DETECTING, cause.detect_s)
+        detect_s, *ahead_s = self._times_s(job, cause)
+        self._ahead_s[job] = (ahead_s[0], ahead_s[1])
+        board.stand_with(job, left, Phase.DETECTING, detect_s)
+        for tell in engine.listeners:
+            tell(job)
+        if not board.due_s[job] > engine.clock.environment.now:
+            self.diagnose(job)
+
+    def _times_s(self, job: int, cause: Cause) -> tuple[float, float, float]:
+        """Return (detection, diagnosis, restart) of a job that a cause hit. [s]"""
+        behaviour = self.engine.board.behaviours[self.engine.board.behaviour_of[job]]
+        own = behaviour.recovery
+        if cause.recover_s < 0:
+            return cause.detect_s, cause.diagnose_s, behaviour.restart_s
+        if cause.planned:
+            return cause.detect_s, cause.diagnose_s, cause.recover_s + own.load_s + own.warm_up_s
+        return (
+            cause.detect_s if own.detect_s is None else own.detect_s,
+            cause.diagnose_s if own.diagnose_s is None else own.diagnose_s,
+            own.again_s(cause.recover_s),
+        )
+
+    def _count_in_vain(self, job: int) -> None:
+        """Refuse a run that waits for a job which keeps nothing from failure to failure."""
+        board = self.engine.board
+        kept, failures = self._kept.get(job, (0.0, 0))
+        done = board.done[job]
+        failures = 0 if done > kept else failures + 1
+        self._kept[job] = (max(done, kept), failures)
+        if failures >= _IN_VAIN:
+            said = (
+                f"job {board.job_id[job]!r} failed {failures:,} times in a row without keeping any work "
+                f"({done:g} of {board.work[job]:g} done, restart {board.restarts[job]:,})"
+            )
+            if self.engine.world.horizon_s == math.inf:
+                raise DatahallError(
+                    f"the run will hardly ever be done: {said}; save more often, lower "
+                    "`failures.rate_scale`, or give a `duration`"
+                )
+            if failures == _IN_VAIN:
+                self.engine.world.notes.append(said)
+
+    # ------------------------------------------------------------------ replicas that stand in
+
+    def _goes_on(self, job: int, pool_code: int, nodes: tuple[int, ...], cause: Cause) -> bool:
+        """Let a job whose other replicas hold all state go on without the broken one.
+
+        Only what breaks a node is confined to one replica; the step that was cut short is small
+        beside the stall.
+        """
+        engine, board = self.engine, self.engine.board
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        own = behaviour.recovery
+        placement = board.placement[job]
+        assert placement is not None
+        if not own.from_peers or board.phase[job] not in (Phase.RUNNING, Phase.RECOVERING):
+            return False
+        pool = engine.pools[pool_code]
+        left = placement
+        if cause.scope == "node":
+            for node in nodes:
+                left, _ = without_node(left, node, pool.gpus_per_node)
+        lost = placement.gpus - left.gpus
+        if not 0 < board.minimum_gpus[job] <= left.gpus:
+            return False
+        detect_s, diagnose_s, again_s = self._times_s(job, cause)
+        if cause.scope == "node":
+            for node in nodes:
+                _, gone = without_node(placement, node, pool.gpus_per_node)
+                if gone.gpus:
+                    pool.free.give_back(gone)
+                placement, _ = without_node(placement, node, pool.gpus_per_node)
+        board.stand_with(job, left, Phase.RECOVERING, own.join_s)
+        if lost:
+            at_s = snap_up(engine.clock.environment.now + detect_s + diagnose_s + again_s)
+            heapq.heappush(self._joining, (at_s, job, pool_code, nodes))
+            self._join_timer.arm(self._joining[0][0])
+        for tell in engine.listeners:
+            tell(job)
+        if own.join_s <= 0.0:
+            engine.resume(job)
+        return True
+
+    def _join_due(self) -> None:
+        """Let replicas that are up again join their jobs, on spares or whatever is free."""
+        engine, board = self.engine, self.engine.board
+        now_s = engine.clock.environment.now
+        while self._joining and self._joining[0][0] <= now_s:
+            _, job, pool_code, _ = heapq.heappop(self._joining)
+            placement = board.placement[job]
+            if placement is None or board.phase[job] not in (Phase.RUNNING, Phase.RECOVERING):
+                continue
+            missing = board.gpus[job] - placement.gpus
+            more = self._more_for(job, pool_code, missing) if missing > 0 else None
+            if more is not None:
+                self._regroup(job, joined(placement, more))
+        if self._joining:
+            self._join_timer.arm(self._joining[0][0])
+
+    def _regroup(self, job: int, placement: Placement) -> None:
+        engine, board = self.engine, self.engine.board
+        own = board.behaviours[board.behaviour_of[job]].recovery
+        board.stand_with(job, placement, Phase.RECOVERING, own.join_s)
+        engine.pool_changed(placement.pool)
+        for tell in engine.listeners:
+            tell(job)
+        if own.join_s <= 0.0:
+            engine.resume(job)
+
+    # ------------------------------------------------------------------ recovering
+
+    def diagnose(self, job: int) -> None:
+        """After detection: find out which part it was."""
+        engine, board = self.engine, self.engine.board
+        placement = board.placement[job]
+        assert placement is not None
+        diagnose_s, _ = self._ahead_s.get(job, (0.0, 0.0))
+        if diagnose_s <= 0.0:
+            self.recover(job)
+            return
+        board.stand_with(job, placement, Phase.DIAGNOSING, diagnose_s)
         for tell in engine.listeners:
             tell(job)
         if not board.due_s[job] > engine.clock.environment.now:
             self.recover(job)
 
-    # ------------------------------------------------------------------ recovering
-
     def recover(self, job: int) -> None:
-        """After detection: take a spare, else a free node, else shrink, else wait again."""
+        """After diagnosis: take a spare, else a free node, else shrink, else wait again."""
         engine, board = self.engine, self.engine.board
         placement = board.placement[job]
         assert placement is not None
         pool = engine.pools[placement.pool]
         missing = board.gpus[job] - placement.gpus
-        recover_s = self._recover_s.pop(job, 0.0)
+        _, recover_s = self._ahead_s.pop(job, (0.0, 0.0))
+        own = board.behaviours[board.behaviour_of[job]].recovery
         if missing > 0:
-            more = self._spare_for(pool.code, missing)
-            if more is None:
-                more = engine.queue_of[job].place.find(missing, pool.free)
-                if more is not None:
-                    pool.free.take(more)
+            if not own.swaps:
+                engine.leave(job)
+                engine.requeue(job)
+                return
+            more = self._more_for(job, pool.code, missing)
             if more is not None:
                 placement = joined(placement, more)
                 engine.pool_changed(pool.code)
@@ -241,6 +398,16 @@ class Failures:
         self.engine.enactor.regroup(job, joined(placement, more))
         return ""
 
+    def _more_for(self, job: int, pool_code: int, gpus: int) -> Placement | None:
+        """Take hot spares for `gpus`, else what is free and fits; None if there is neither."""
+        more = self._spare_for(pool_code, gpus)
+        if more is None:
+            pool = self.engine.pools[pool_code]
+            more = self.engine.queue_of[job].place.find(gpus, pool.free)
+            if more is not None:
+                pool.free.take(more)
+        return more
+
     def _spare_for(self, pool_code: int, gpus: int) -> Placement | None:
         """Take hot spares for `gpus`, if that is a number of whole nodes and there are as many."""
         pool = self.engine.pools[pool_code]
@@ -257,14 +424,13 @@ class Failures:
         engine = self.engine
         now_s = engine.clock.environment.now
         while self._repairs and self._repairs[0][0] <= now_s:
-            _, pool_code, node = self._repairs.pop(0)
-            del self._broken[pool_code, node]
-            self._back(pool_code, node)
+            _, pool_code, node = heapq.heappop(self._repairs)
+            self._back(pool_code, node, self._broken.pop((pool_code, node)))
         if self._repairs:
             self._repair_timer.arm(self._repairs[0][0])
 
-    def _back(self, pool_code: int, node: int) -> None:
-        """Put a node to use again, unless it is down for another reason too."""
+    def _back(self, pool_code: int, node: int, reason: str) -> None:
+        """Put a node to use again after a reason to be down, unless there is another one."""
         if (pool_code, node) in self._broken or self._out.get((pool_code, node)):
             return
         engine = self.engine
@@ -272,7 +438,7 @@ class Failures:
         pool.free.bring_back(node)
         since_s, planned = self._down_since.pop((pool_code, node))
         self._add_outage(pool_code, node, since_s, engine.clock.environment.now, planned)
-        self._log("repair", "", self._node_name(pool_code, node), "ended", math.nan)
+        self._log("repair", reason, self._node_name(pool_code, node), "ended", math.nan)
         plan = engine.world.pools[pool_code]
         if len(self._spares[pool_code]) < plan.hot_spares and pool.free.free_on(node) == pool.gpus_per_node:
             # Spares are refilled before anything else: the next failure is certain to come.
@@ -320,36 +486,3 @@ class Failures:
     def _log(self, kind: str, what: str, target: str, outcome: str, value: float) -> None:
         now_s = self.engine.clock.environment.now
         self.engine.recorder.events.add(now_s, kind, what, target, outcome, 0.0, "", value)
-
-
-class _PoolFailures:
-    """The failure process of one pool."""
-
-    def __init__(self, owner: Failures, code: int, causes: tuple[Cause, ...]) -> None:
-        self.owner = owner
-        self.code = code
-        self.causes = causes
-        engine = owner.engine
-        pool = engine.pools[code]
-        site = engine.world.sites[pool.site].facts.name
-        self.stream: BlockStream = engine.world.streams.block(f"failures.{site}.{pool.name}")
-        self.repairs: BlockStream = engine.world.streams.block(f"repairs.{site}.{pool.name}")
-        self.gpus, self.gpus_per_node = pool.facts.gpus, pool.gpus_per_node
-        per_gpu_s = sum(cause.per_gpu_s for cause in causes)
-        self.mean_s = 1.0 / (per_gpu_s * pool.facts.gpus) if per_gpu_s else math.inf
-        self.edges: Any = np.cumsum([cause.per_gpu_s for cause in causes]) / per_gpu_s if per_gpu_s else []
-        self.timer = engine.clock.timer(self._fail, Priority.FAILURE)
-        self._next()
-
-    def _next(self) -> None:
-        if self.mean_s < math.inf:
-            now_s = self.owner.engine.clock.environment.now
-            self.timer.arm(snap_up(now_s + self.stream.exponential(self.mean_s)))
-
-    def _fail(self) -> None:
-        node, gpu = divmod(int(self.stream.uniform() * self.gpus), self.gpus_per_node)
-        which = int(np.searchsorted(self.edges, self.stream.uniform(), side="right"))
-        cause = self.causes[min(which, len(self.causes) - 1)]
-        repair_s = self.repairs.exponential(cause.repair_s) if cause.scope == "node" else 0.0
-        self.owner.strike(self.code, node, cause, repair_s, gpu)
-        self._next()

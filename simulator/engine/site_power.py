@@ -181,8 +181,12 @@ class SitePower:
 
     def _checkpoint_s(self) -> float:
         board = self.engine.board
-        found = (board.behaviours[board.behaviour_of[job]].checkpoints for job, _, _ in self.draw.holders())
-        return max((saves.stall_s + saves.lag_s for saves in found if saves is not None), default=0.0)
+        longest_s = 0.0
+        for job, _, _ in self.draw.holders():
+            saves = board.behaviours[board.behaviour_of[job]].checkpoints
+            if saves is not None:
+                longest_s = max(longest_s, sum(saves.under(board.storage_stretch[job])[1:]))
+        return longest_s
 
     # ------------------------------------------------------------------ what may start
 

@@ -87,10 +87,47 @@ class Cause:
     """Rate of each GPU. [1/s]"""
     detect_s: float
     recover_s: float
-    """Restart of the job after detection, loading included. [s]"""
+    """Restart of the job once it is known what broke; below 0: the job's own. [s]"""
     repair_s: float
     """Mean time until the node is back. [s]"""
     planned: bool = False
+    diagnose_s: float = 0.0
+    """From noticing to knowing which part it was. [s]"""
+    undetected_s: float = 0.0
+    """Results were wrong for this long before: its checkpoints are worth nothing. [s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lemons:
+    """A few nodes of every pool that break more often than the others."""
+
+    share_fraction: float
+    """Of a pool's nodes, rounded to whole ones."""
+    rate_scale: float
+    """How much oftener a lemon breaks; the pool's mean stays as published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """Nodes that broke too often leave, and sound ones come in their place."""
+
+    incidents: int
+    """A node leaves at this failure ..."""
+    within_s: float
+    """... of the last so many seconds. [s]"""
+    replacement_s: float
+    """Until a sound node stands in its place. [s]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Windows in which nodes are taken out on purpose, some of each pool in turn."""
+
+    first_s: float
+    every_s: float
+    lasts_s: float
+    share_fraction: float
+    """Of a pool's nodes in one window."""
 
 
 @dataclass(slots=True)
@@ -122,6 +159,8 @@ class ServicePlan:
     """Of one replica's ports, for KV. [B/s]"""
     priority: int = 0
     mode: str = "full"
+    last_arrival_s: float = math.inf
+    """In a run until all is done: when the last request comes. [s]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +189,9 @@ class World:
     services: list[ServicePlan] = field(default_factory=list)
     causes: Mapping[int, tuple[Cause, ...]] = field(default_factory=dict)
     """Pool code -> causes of failure."""
+    lemons: Lemons | None = None
+    ejection: Ejection | None = None
+    maintenance: Maintenance | None = None
     script: list[ScriptStep] = field(default_factory=list)
     site_links: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     """(site, site) -> (bandwidth [B/s], latency [s])."""

@@ -30,6 +30,7 @@ _OVERHEAD_PHASES: Final = (
     Phase.STARTING,
     Phase.STOPPING,
     Phase.DETECTING,
+    Phase.DIAGNOSING,
     Phase.RECOVERING,
     Phase.MOVING,
     Phase.SUSPENDED,

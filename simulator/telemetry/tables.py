@@ -20,6 +20,7 @@ class Phase(IntEnum):
     SUSPENDED = 7
     ENDED = 8
     IDLE = 9
+    DIAGNOSING = 10
 
 
 #: Phase names in code order.
