@@ -34,11 +34,11 @@ def test_every_shipped_file_loads_and_is_commented(name, log):
     assert "Then change:" in text
 
 
-def test_all_five_are_there_and_in_the_readme():
-    wanted = ["quickstart", "replay/helios-venus", "replay/swf", "training/gpt3-2020", "training/llama3-405b"]
-    assert shipped.names() == wanted
+def test_all_are_in_the_readme():
+    wanted = {"quickstart", "replay/helios-venus", "replay/requests", "replay/swf", "training/gpt3-2020"}
+    assert wanted <= set(shipped.names())
     readme = (shipped.folder() / "README.md").read_text()
-    for name in wanted:
+    for name in shipped.names():
         assert f"`{name}`" in readme
 
 
