@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, str]] = {
     "compare": "Put finished runs side by side: what changed, and by how much.",
     "account": "Count a finished run under another grid, price or climate.",
     "export": "Write a run's tables in another format.",
+    "estimate": "Predict a table of cases: one row in, one prediction out.",
     "validate": "Score the models against published measurements.",
 }
 

@@ -43,7 +43,8 @@ def test_help_lists_every_command_with_a_sentence():
 
 def test_commands_that_do_not_exist_yet_are_not_listed():
     assert list(COMMANDS) == [
-        "run", "init", "check", "schema", "catalog", "report", "compare", "account", "export", "validate",
+        "run", "init", "check", "schema", "catalog", "report", "compare", "account", "export",
+        "estimate", "validate",
     ]  # fmt: skip
 
 
