@@ -21,6 +21,38 @@ from simulator.workload.lengths import Lengths, LengthStream
 
 
 @dataclass(frozen=True, eq=False)
+class Prefixes:
+    """What the prompts of requests begin with: chained names of pieces of equal length.
+
+    Parameters
+    ----------
+    offsets : (n + 1,) int
+        Request i begins with pieces offsets[i] up to, not including, offsets[i + 1].
+    hashes : (m,) int
+        Names of pieces. Equal names mean that all up to and including that piece is equal.
+    tokens
+        Of one piece; the last of a prompt may be shorter. [tokens]
+    """
+
+    offsets: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    tokens: int
+
+    def rows(self, start: int, stop: int) -> Prefixes:
+        """Return the prefixes of the requests from `start` up to, not including, `stop`."""
+        offsets = self.offsets[start : stop + 1]
+        if not len(offsets):
+            return Prefixes(np.zeros(1, dtype=np.int64), self.hashes[:0], self.tokens)
+        return Prefixes(offsets - offsets[0], self.hashes[offsets[0] : offsets[-1]], self.tokens)
+
+    def chosen(self, keep: NDArray[np.bool_]) -> Prefixes:
+        """Return the prefixes of the requests that `keep` marks."""
+        counts = np.diff(self.offsets)
+        offsets = np.concatenate(([0], np.cumsum(counts[keep]))).astype(np.int64)
+        return Prefixes(offsets, self.hashes[np.repeat(keep, counts)], self.tokens)
+
+
+@dataclass(frozen=True, eq=False)
 class RequestTable:
     """Requests in order of arrival.
 
@@ -34,6 +66,8 @@ class RequestTable:
         Index into the service's tiers.
     skipped : mapping of str to int
         Rows that a reader left out, by reason.
+    prefixes : Prefixes or None
+        What prompts begin with, where the log says it.
     """
 
     arrived_s: NDArray[np.float64]
@@ -41,23 +75,29 @@ class RequestTable:
     output_tokens: NDArray[np.int64]
     tier: NDArray[np.int64]
     skipped: Mapping[str, int] = field(default_factory=dict)
+    prefixes: Prefixes | None = None
 
     def __post_init__(self) -> None:
         count = len(self.arrived_s)
         for name in ("prompt_tokens", "output_tokens", "tier"):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} has {len(getattr(self, name))} rows, arrived_s has {count}")
+        if self.prefixes is not None and len(self.prefixes.offsets) != count + 1:
+            raise ValueError(f"prefixes of {len(self.prefixes.offsets) - 1} requests, arrived_s has {count}")
 
     def __len__(self) -> int:
         return len(self.arrived_s)
 
     def rows(self, start: int, stop: int) -> RequestTable:
         """Return the requests from `start` up to, not including, `stop`."""
+        # A slice beyond the end is short; so are its prefixes.
+        stop = min(stop, len(self))
         return RequestTable(
             self.arrived_s[start:stop],
             self.prompt_tokens[start:stop],
             self.output_tokens[start:stop],
             self.tier[start:stop],
+            prefixes=None if self.prefixes is None else self.prefixes.rows(min(start, stop), stop),
         )
 
 
