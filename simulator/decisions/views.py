@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from simulator.cluster.allocation import Placement
+from simulator.decisions.line import Line
 from simulator.foundation.step_series import StepSeries
 
 
@@ -146,6 +147,7 @@ class QueueView:
         "free_gpus",
         "freed",
         "jobs",
+        "line",
         "memory",
         "name",
         "now_s",
@@ -175,6 +177,8 @@ class QueueView:
         self.now_s = 0.0
         self.waiting: list[int] = []
         """Admitted waiting jobs in the queue's order."""
+        self.line = Line(jobs)
+        """What they ask for, as arrays: `line.read(waiting)`, for policies that scan long queues."""
         self.arrived: list[int] = []
         """Those of `waiting` that came since the last pass, in the same order."""
         self.freed = True

@@ -326,17 +326,20 @@ class Queue:
         waiting = self.view.waiting
         if len(starts) == 1 and waiting[0] == starts[0][0]:
             del waiting[0]
+            self.view.line.delete(0)
             if not self._by_index:
                 del self._keys[0]
         elif len(starts) <= 4:
             for job, _ in starts:
                 where = waiting.index(job)
                 del waiting[where]
+                self.view.line.delete(where)
                 if not self._by_index:
                     del self._keys[where]
         else:
             gone = {job for job, _ in starts}
             waiting[:] = [job for job in waiting if job not in gone]
+            self.view.line.forget()
             if not self._by_index:
                 self._keys = [key for key in self._keys if key[1] not in gone]
         for job, _ in starts:
@@ -375,16 +378,16 @@ class Queue:
         view = self.view
         waiting = view.waiting
         if self._by_index:
+            where = len(waiting)
             if waiting and waiting[-1] > job:
-                insort(waiting, job)
-            else:
-                waiting.append(job)
+                where = bisect_left(waiting, job)
         else:
             view.now_s = self.board.clock.environment.now
             entry = (self.order.key(view.job(job), view), job)
             where = bisect_left(self._keys, entry)
             self._keys.insert(where, entry)
-            waiting.insert(where, job)
+        waiting.insert(where, job)
+        view.line.insert(where, job)
         view.arrived.append(job)
 
     def _step_out(self, job: int) -> None:
@@ -398,6 +401,7 @@ class Queue:
             self._head, self.view.freed = -1, True
         where = self.view.waiting.index(job)
         del self.view.waiting[where]
+        self.view.line.delete(where)
         if not self._by_index:
             del self._keys[where]
         if job in self.view.arrived:
@@ -407,6 +411,7 @@ class Queue:
         view = self.view
         self._keys = sorted((self.order.key(view.job(job), view), job) for job in view.waiting)
         view.waiting[:] = [job for _, job in self._keys]
+        view.line.forget()
 
     def _end_hold(self, job: int) -> None:
         now_s = self.board.clock.environment.now

@@ -14,13 +14,17 @@ predictability, workloads, and user runtime estimates", IEEE TPDS 2001.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from simulator.decisions import Decision, QueueView, Remember, Start
 from simulator.scheduling.orders import Submission
 from simulator.scheduling.protocols import Order
+
+#: Waiting jobs above which the line is scanned in blocks of an array.
+LONG_LINE: Final = 128
+BLOCK: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Easy:
             # Nothing changed but by what this policy started, and no expected end beyond the
             # shadow has passed: the reservation stands, and whoever was refused last time would
             # be refused again. Newcomers only.
-            candidates = view.arrived
+            candidates: Sequence[int] | None = view.arrived
         else:
             started = 0
             for job in waiting:
@@ -55,29 +59,72 @@ class Easy:
                     answers.append(Remember(None))
                 return answers
             head = waiting[started]
-            candidates = waiting[started + 1 :]
             shadow_s, extra = shadow(view, head)
+            candidates = waiting[started + 1 :] if len(waiting) - started <= LONG_LINE else None
         # What may be refused to a head that fits by count depends on what is free: no memory.
         fits = need[head] <= view.free_gpus
-        requested_s, now_s = view.jobs.requested_run_s, view.now_s
-        free = view.free_gpus
-        for job in candidates:
-            if not free:
-                break
-            gpus = need[job]
-            if gpus > free:
-                continue
-            ends_in_time = now_s + requested_s[job] <= shadow_s
-            if ends_in_time or gpus <= extra:
-                placement = view.claim(job)
-                if placement is None:
-                    continue
-                answers.append(Start(job, placement))
-                free -= gpus
-                if not ends_in_time:
-                    extra -= gpus
+        reservation = Reservation(shadow_s, extra)
+        if candidates is None:
+            answers.extend(_backfill_line(view, started + 1, reservation))
+        else:
+            answers.extend(_backfill(view, candidates, reservation))
+        extra = reservation.extra
         answers.append(Remember(None if fits else (head, shadow_s, extra)))
         return answers
+
+
+class Reservation:
+    """The head's: from when, and how many GPUs are to spare then; the latter shrinks in a scan."""
+
+    __slots__ = ("extra", "shadow_s")
+
+    def __init__(self, shadow_s: float, extra: int) -> None:
+        self.shadow_s = shadow_s
+        self.extra = extra
+
+
+def _backfill(view: QueueView, candidates: Sequence[int], head: Reservation) -> Iterator[Start]:
+    """Start those of the candidates, in order, that fit now and do not delay the head."""
+    need, requested_s, now_s = view.jobs.gpus, view.jobs.requested_run_s, view.now_s
+    for job in candidates:
+        if not view.free_gpus:
+            return
+        gpus = need[job]
+        if gpus > view.free_gpus:
+            continue
+        ends_in_time = now_s + requested_s[job] <= head.shadow_s
+        if ends_in_time or gpus <= head.extra:
+            placement = view.claim(job)
+            if placement is None:
+                continue
+            yield Start(job, placement)
+            if not ends_in_time:
+                head.extra -= gpus
+
+
+def _backfill_line(view: QueueView, first: int, head: Reservation) -> Iterator[Start]:
+    """Do what `_backfill` does for the line from position `first` on, whole blocks at a time."""
+    gpus, requested_s = view.line.read(view.waiting)
+    block = first
+    while block < len(gpus) and view.free_gpus:
+        needs = gpus[block : block + BLOCK]
+        ends_in_time = view.now_s + requested_s[block : block + BLOCK] <= head.shadow_s
+        position = 0
+        while view.free_gpus and position < len(needs):
+            ahead = needs[position:]
+            may_start = (ahead <= view.free_gpus) & (ends_in_time[position:] | (ahead <= head.extra))
+            found = int(may_start.argmax())
+            if not may_start[found]:
+                break
+            position += found
+            job = view.waiting[block + position]
+            placement = view.claim(job)
+            if placement is not None:
+                yield Start(job, placement)
+                if not ends_in_time[position]:
+                    head.extra -= int(needs[position])
+            position += 1
+        block += BLOCK
 
 
 def shadow(view: QueueView, head: int) -> tuple[float, int]:
