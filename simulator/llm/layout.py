@@ -33,7 +33,8 @@ class Layout:
     tensor_parallel, pipeline_parallel, data_parallel, context_parallel
         Their product is the number of GPUs. [count]
     expert_parallel
-        Ranks among which the experts are dealt; 1 for a dense model. [count]
+        Ranks among which the experts are dealt; 1 for a dense model. They are data- and
+        context-parallel ranks, and tensor-parallel ones where it is wider than those. [count]
     interleave
         Model chunks (virtual stages) on each pipeline stage. [count]
     schedule
@@ -108,11 +109,8 @@ class Layout:
                 f"{self.data_parallel} x micro_batch {self.micro_batch} = {replicas}; "
                 f"nearest good: {low}"
             )
-        if self.data_parallel * self.context_parallel % self.expert_parallel:
-            raise LayoutError(
-                f"layout: expert_parallel {self.expert_parallel} must divide data_parallel x "
-                f"context_parallel = {self.data_parallel * self.context_parallel}"
-            )
+        if self.expert_parallel > 1:
+            self._check_experts()
         if self.interleave > 1 and self.pipeline_parallel == 1:
             raise LayoutError(f"layout: interleave {self.interleave} needs pipeline_parallel of at least 2")
         if self.schedule != "1f1b":
@@ -144,6 +142,16 @@ class Layout:
                 f"good: {fewest * self.data_parallel * self.micro_batch}"
             )
 
+    def _check_experts(self) -> None:
+        replicas = self.data_parallel * self.context_parallel
+        borrowed = self.expert_parallel // math.gcd(self.expert_parallel, replicas)
+        if self.tensor_parallel % borrowed:
+            raise LayoutError(
+                f"layout: expert_parallel {self.expert_parallel} must divide data_parallel x "
+                f"context_parallel = {replicas}, or that times a part of tensor_parallel "
+                f"{self.tensor_parallel}; nearest good: {math.gcd(self.expert_parallel, replicas)}"
+            )
+
     def _check_shards(self) -> None:
         if not self.zero_stage:
             raise LayoutError(
@@ -166,6 +174,18 @@ class Layout:
     def replica_gpus(self) -> int:
         """Return the GPUs that hold one copy of the model. [count]"""
         return self.tensor_parallel * self.pipeline_parallel * self.context_parallel
+
+    @property
+    def expert_tensor_parallel(self) -> int:
+        """Return the ranks over which one expert is cut. [count]
+
+        The tensor-parallel ones, less those that expert parallelism takes because it is wider than
+        data and context parallelism.
+        """
+        if self.expert_parallel == 1:
+            return self.tensor_parallel
+        replicas = self.data_parallel * self.context_parallel
+        return self.tensor_parallel * math.gcd(self.expert_parallel, replicas) // self.expert_parallel
 
     @property
     def microbatches(self) -> int:

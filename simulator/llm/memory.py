@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from simulator.foundation.errors import LayoutError
 from simulator.foundation.units import GIB
+from simulator.llm.activations import layer_activation_bytes
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES, Layout
-from simulator.llm.pipeline import microbatches_held
+from simulator.llm.pipeline import microbatches_held, stage_layers, telling_stages, weight_copies
 
 #: Mixed-precision Adam: 16-bit weight, 32-bit gradient, and 32-bit master weight, momentum
 #: and variance: 2 + 4 + 12 = 18 bytes a parameter, the rule behind Korthikanti et al. 2022
@@ -28,17 +29,43 @@ SERVING_RESERVE_BYTES = 3.0 * GIB
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """Bytes on the fullest GPU of a training job, by what they hold. [B]"""
+    """Bytes on one GPU of a training job, by what they hold. [B]
 
-    state_bytes: float
+    Parameters
+    ----------
+    stage
+        Pipeline stage of the GPU, from 0.
+    """
+
+    weight_bytes: float
+    gradient_bytes: float
+    optimizer_bytes: float
     activation_bytes: float
     head_bytes: float
     reserve_bytes: float
+    stage: int = 0
+
+    @property
+    def state_bytes(self) -> float:
+        """Return weights, gradients and optimiser. [B]"""
+        return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes
 
     @property
     def total_bytes(self) -> float:
         """Return the sum. [B]"""
         return self.state_bytes + self.activation_bytes + self.head_bytes + self.reserve_bytes
+
+    def describe(self) -> str:
+        """Return the parts for people: ``weights 1.2, gradients 2.4, ... GiB``."""
+        parts = (
+            ("weights", self.weight_bytes),
+            ("gradients", self.gradient_bytes),
+            ("optimiser", self.optimizer_bytes),
+            ("activations", self.activation_bytes),
+            ("logits", self.head_bytes),
+            ("reserve", self.reserve_bytes),
+        )
+        return ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts if size) + " GiB"
 
 
 def state_bytes_per_parameter(zero_stage: int, shards: int) -> float:
@@ -56,55 +83,16 @@ def state_bytes_per_parameter(zero_stage: int, shards: int) -> float:
     >>> state_bytes_per_parameter(0, 8), state_bytes_per_parameter(1, 4)
     (18.0, 9.0)
     """
-    weight = WEIGHT_BYTES / shards if zero_stage >= 3 else WEIGHT_BYTES
-    gradient = GRADIENT_BYTES / shards if zero_stage >= 2 else GRADIENT_BYTES
-    optimizer = OPTIMIZER_BYTES / shards if zero_stage >= 1 else OPTIMIZER_BYTES
-    return weight + gradient + optimizer
+    return sum(_state_bytes(zero_stage, shards))
 
 
-def layer_activation_bytes(architecture: Architecture, layout: Layout) -> float:
-    """Return bytes that one layer keeps for the backward pass of one micro-batch, per GPU.
-
-    Counted tensor by tensor for 16-bit values, so that grouped heads and gated
-    feed-forward layers come out right; for a GPT block without recomputation it is
-    s b h (10 + 24 / t + 5 a s / (h t)), and s b h / t (34 + 5 a s / h) with sequence
-    parallelism.
-
-    References
-    ----------
-    Korthikanti et al., "Reducing activation recomputation", 2022, eq. 1-6. arXiv:2205.05198
-    """
-    tensor = layout.tensor_parallel
-    tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
-    hidden = float(architecture.hidden)
-    whole_split = tensor if layout.sequence_parallel else 1
-    if layout.recompute == "full":
-        return 2.0 * tokens * hidden / whole_split
-    # Selective recomputation with a fused attention core has only cheap outputs left to drop:
-    # of the norms and of a gated activation.
-    sparing = layout.recompute == "selective" and layout.fused_attention and architecture.gated_mlp
-    # Inputs of two norms, of the attention and of the feed-forward layer; classic blocks
-    # also keep two dropout masks of one byte.
-    masks = 0.0 if architecture.gated_mlp else 2.0
-    whole = (4.0 if sparing else 8.0 + masks) * tokens * hidden
-    key_value = (
-        2.0 * architecture.heads * (architecture.head_dim + architecture.rope_dim)
-        if architecture.is_latent
-        else 2.0 * architecture.kv_heads * architecture.head_dim
+def _state_bytes(zero_stage: int, shards: int) -> tuple[float, float, float]:
+    """Return bytes of (weight, gradient, optimiser) for one parameter."""
+    return (
+        WEIGHT_BYTES / shards if zero_stage >= 3 else WEIGHT_BYTES,
+        GRADIENT_BYTES / shards if zero_stage >= 2 else GRADIENT_BYTES,
+        OPTIMIZER_BYTES / shards if zero_stage >= 1 else OPTIMIZER_BYTES,
     )
-    attention = 2.0 * (architecture.query_width + key_value + architecture.value_width)
-    copies = 3.0 if architecture.gated_mlp and not sparing else 2.0
-    if architecture.experts:
-        visited = architecture.experts_per_token
-        width = visited * architecture.expert_ffn + architecture.shared_ffn
-        attention += 2.0 * visited * hidden
-    else:
-        width = architecture.ffn
-    split = tokens * (attention + 2.0 * copies * width)
-    scores = 0.0
-    if layout.recompute == "none" and not layout.fused_attention:
-        scores = 5.0 * architecture.heads * layout.context_tokens * tokens
-    return whole / whole_split + (split + scores) / tensor
 
 
 def in_flight_layers(architecture: Architecture, layout: Layout) -> float:
@@ -112,48 +100,100 @@ def in_flight_layers(architecture: Architecture, layout: Layout) -> float:
     return math.ceil(architecture.layers / layout.pipeline_parallel) * microbatches_held(layout)
 
 
-def parameters_on_gpu(architecture: Architecture, layout: Layout) -> tuple[float, float]:
-    """Return (dense, expert) parameters of the fullest pipeline stage on one GPU. [count]
+def stage_parameters(architecture: Architecture, layout: Layout, stage: int) -> tuple[float, float]:
+    """Return (dense, expert) parameters of a pipeline stage on one of its GPUs. [count]
 
-    Embeddings lie on the first and the last stage; experts are dealt over expert-parallel
-    ranks, everything over tensor-parallel ranks.
+    Embeddings lie on the first and the last stage, a tied one as a copy on each; layers that
+    predict further tokens on the last. Experts are dealt over expert-parallel ranks.
     """
     stages = layout.pipeline_parallel
-    routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
-    dense = architecture.layer_parameters - routed
-    embeddings = architecture.embedding_parameters
-    if stages == 1 and not architecture.tied_embeddings:
-        embeddings *= 2
-    stage = dense / stages + embeddings
+    dense_layers, moe_layers = stage_layers(architecture, stages, stage)
+    dense = dense_layers * (architecture.attention_parameters + architecture.dense_mlp_parameters)
+    shared = architecture.mlp_matrices * architecture.hidden * architecture.shared_ffn
+    router = architecture.hidden * architecture.experts
+    dense += moe_layers * (architecture.attention_parameters + shared + router)
+    if stage == 0:
+        dense += architecture.embedding_parameters + architecture.learned_positions * architecture.hidden
+    if stage == stages - 1:
+        # A further prediction also joins the last output with the next token's embedding.
+        dense += architecture.mtp_layers * 2.0 * architecture.hidden**2
+        if stages > 1 or not architecture.tied_embeddings:
+            dense += architecture.embedding_parameters
+    experts = moe_layers * architecture.experts * architecture.expert_parameters
     return (
-        stage / layout.tensor_parallel,
-        routed / stages / layout.tensor_parallel / layout.expert_parallel,
+        dense / layout.tensor_parallel,
+        experts / layout.expert_tensor_parallel / layout.expert_parallel,
+    )
+
+
+def parameters_on_gpu(architecture: Architecture, layout: Layout) -> tuple[float, float]:
+    """Return (dense, expert) parameters of the fullest pipeline stage on one GPU. [count]"""
+    found = [
+        stage_parameters(architecture, layout, stage) for stage in telling_stages(layout.pipeline_parallel)
+    ]
+    return max(found, key=sum)
+
+
+def stage_memory(architecture: Architecture, layout: Layout, stage: int) -> TrainingMemory:
+    """Return what a GPU of one pipeline stage must hold.
+
+    Parameters
+    ----------
+    stage
+        From 0, the stage that has the input embedding and most micro-batches in flight.
+    """
+    stages = layout.pipeline_parallel
+    dense, expert = stage_parameters(architecture, layout, stage)
+    copies = weight_copies(layout)
+    replicas = copies * layout.data_parallel * layout.context_parallel
+    shards = layout.shard_ranks or replicas
+    expert_ranks = layout.expert_parallel * layout.expert_tensor_parallel // layout.tensor_parallel
+    expert_shards = min(shards, max(1, replicas // max(1, expert_ranks)))
+    state = [
+        copies * (dense * of_dense + expert * of_expert)
+        for of_dense, of_expert in zip(
+            _state_bytes(layout.zero_stage, shards),
+            _state_bytes(layout.zero_stage, expert_shards),
+            strict=True,
+        )
+    ]
+    dense_layers, moe_layers = stage_layers(architecture, stages, stage)
+    held = microbatches_held(layout, stage)
+    activations = 0.0
+    largest = 0.0
+    inner = replace(layout, recompute="selective") if layout.recompute == "full" else layout
+    for layers, with_experts in ((dense_layers, False), (moe_layers, True)):
+        if not layers:
+            continue
+        activations += layers * held * layer_activation_bytes(architecture, layout, with_experts=with_experts)
+        if layout.recompute == "full":
+            # The layer being recomputed needs its full activations once.
+            one = layer_activation_bytes(architecture, inner, with_experts=with_experts)
+            largest = max(largest, one)
+    if layout.zero_stage >= 3:
+        # Two gathered layers: the one at work and the one being fetched.
+        gathered = 2.0 * architecture.layer_parameters / architecture.layers
+        state[0] += WEIGHT_BYTES * gathered / layout.tensor_parallel
+    # Logits in 16 bits; their gradient overwrites them.
+    head = 0.0
+    if stage == stages - 1:
+        tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
+        head = 2.0 * 2.0 * tokens * architecture.vocab / layout.tensor_parallel
+    return TrainingMemory(
+        weight_bytes=state[0],
+        gradient_bytes=state[1],
+        optimizer_bytes=state[2],
+        activation_bytes=activations + largest,
+        head_bytes=head,
+        reserve_bytes=TRAINING_RESERVE_BYTES,
+        stage=stage,
     )
 
 
 def training_memory(architecture: Architecture, layout: Layout) -> TrainingMemory:
     """Return what the fullest GPU of a training job must hold."""
-    dense, expert = parameters_on_gpu(architecture, layout)
-    replicas = layout.data_parallel * layout.context_parallel
-    expert_replicas = max(1, replicas // layout.expert_parallel)
-    state = dense * state_bytes_per_parameter(layout.zero_stage, replicas)
-    state += expert * state_bytes_per_parameter(layout.zero_stage, expert_replicas)
-    tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
-    layer = layer_activation_bytes(architecture, layout)
-    activations = layer * in_flight_layers(architecture, layout)
-    if layout.recompute == "full":
-        # The layer being recomputed needs its full activations once.
-        activations += layer_activation_bytes(architecture, replace(layout, recompute="selective"))
-    if layout.zero_stage >= 3:
-        # Two gathered layers: the one at work and the one being fetched.
-        gathered = 2.0 * architecture.layer_parameters / architecture.layers
-        state += WEIGHT_BYTES * gathered / layout.tensor_parallel
-    # Logits in 16 bits; their gradient overwrites them. They live on the last stage, which
-    # keeps one micro-batch in flight, so only a single stage holds them beside everything.
-    head = 0.0
-    if layout.pipeline_parallel == 1:
-        head = 2.0 * 2.0 * tokens * architecture.vocab / layout.tensor_parallel
-    return TrainingMemory(state, activations, head, TRAINING_RESERVE_BYTES)
+    found = [stage_memory(architecture, layout, stage) for stage in telling_stages(layout.pipeline_parallel)]
+    return max(found, key=lambda memory: memory.total_bytes)
 
 
 def check_training_memory(
@@ -162,13 +202,11 @@ def check_training_memory(
     """Return the memory of a layout, or raise LayoutError with the numbers."""
     memory = training_memory(architecture, layout)
     if memory.total_bytes > gpu_memory_bytes:
+        where = f" (stage {memory.stage})" if layout.pipeline_parallel > 1 else ""
         raise LayoutError(
             f"{architecture.name} with {layout.describe()} needs "
-            f"{memory.total_bytes / GIB:.1f} GiB on a GPU of {gpu_memory_bytes / GIB:.1f} GiB: "
-            f"weights and optimiser {memory.state_bytes / GIB:.1f}, "
-            f"activations {memory.activation_bytes / GIB:.1f}, "
-            f"logits {memory.head_bytes / GIB:.1f}, reserve {memory.reserve_bytes / GIB:.1f} GiB; "
-            "raise tp, pp or zero_stage, lower the micro-batch, or recompute"
+            f"{memory.total_bytes / GIB:.1f} GiB on a GPU of {gpu_memory_bytes / GIB:.1f} GiB{where}: "
+            f"{memory.describe()}; raise tp, pp or zero_stage, lower the micro-batch, or recompute"
         )
     return memory
 

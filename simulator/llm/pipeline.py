@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
 
 
@@ -49,21 +50,52 @@ def bubble_slots(
     return idle / (layout.microbatches * whole)
 
 
-def microbatches_held(layout: Layout) -> float:
-    """Return the micro-batches whose activations the fullest stage keeps at once. [count]
+def microbatches_held(layout: Layout, stage: int = 0) -> float:
+    """Return the micro-batches whose activations a stage keeps at once. [count]
 
-    1F1B and zero-bubble (its variant of equal memory): as many as stages. Interleaved, the
-    first stage starts (p - 1) more chunks. Dualpipe: one more than stages.
+    1F1B and zero-bubble (its variant of equal memory): one more than there are stages behind.
+    Interleaved, the first stage starts (p - 1) more chunks, and each later one two less. Dualpipe:
+    one more than stages on all.
     """
     stages = layout.pipeline_parallel
-    started = stages * layout.interleave
-    if layout.interleave > 1:
-        started += stages - 1
+    chunks = layout.interleave
+    if chunks > 1:
+        started = stages * chunks + stages - 1 - 2 * stage
     elif layout.schedule == "dualpipe":
-        started += 1
-    return min(float(layout.microbatches), started / layout.interleave)
+        started = stages + 1
+    else:
+        started = stages - stage
+    return min(float(layout.microbatches), started / chunks)
 
 
 def weight_copies(layout: Layout) -> int:
     """Return how many stages' weights lie on each GPU: 2 for dualpipe, which feeds from both ends."""
     return 2 if layout.schedule == "dualpipe" else 1
+
+
+def telling_stages(stages: int) -> tuple[int, ...]:
+    """Return the stages one of which is the fullest: the first, the second and the last."""
+    return tuple(dict.fromkeys((0, min(1, stages - 1), stages - 1)))
+
+
+def stage_layers(architecture: Architecture, stages: int, stage: int) -> tuple[int, int]:
+    """Return the (dense, expert) layers of a stage. [count]
+
+    Layers that do not divide evenly are missing on the last stage first, which also has the output
+    embedding, then on the first, which has the input's, then from the back. A model's dense
+    layers come first; layers that predict further tokens are on the last stage.
+    """
+    most = -(-architecture.layers // stages)
+    short = most * stages - architecture.layers
+    is_last = stage == stages - 1
+    # How many stages give up a layer before this one does.
+    rank = 0 if is_last else 1 if stage == 0 else stages - stage
+    layers = most - (rank < short)
+    further = architecture.mtp_layers if is_last else 0
+    if not architecture.experts:
+        return layers + further, 0
+    before = 0
+    if stage:
+        before = stage * most - (short > 1) - max(0, stage - 1 - (stages - short))
+    dense = min(layers, max(0, architecture.dense_layers - before))
+    return dense, layers - dense + further

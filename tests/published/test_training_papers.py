@@ -9,10 +9,11 @@ import pytest
 
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.units import GIB
+from simulator.llm.activations import layer_activation_bytes
 from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
 from simulator.llm.layout import Layout
-from simulator.llm.memory import layer_activation_bytes, state_bytes_per_parameter
+from simulator.llm.memory import state_bytes_per_parameter
 from simulator.network.spread import Spread
 from simulator.performance.layouts import choose_layout
 from simulator.performance.training import estimate

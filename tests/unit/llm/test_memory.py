@@ -9,6 +9,7 @@ import pytest
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import LayoutError
 from simulator.foundation.units import GIB
+from simulator.llm.activations import layer_activation_bytes
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
 from simulator.llm.memory import (
@@ -16,7 +17,6 @@ from simulator.llm.memory import (
     in_flight_layers,
     kv_blocks,
     kv_bytes_per_token,
-    layer_activation_bytes,
     state_bytes_per_parameter,
     training_memory,
     weight_bytes,
