@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from simulator.cluster.allocation import Placement
 
@@ -60,6 +60,10 @@ class Recovery:
         return (launch_s if self.launch_s is None else self.launch_s) + self.load_s + self.warm_up_s
 
 
+#: Parts of a step that are not useful work, in the order of `Behaviour.unproductive`.
+UNPRODUCTIVE: Final = ("bubble", "communication", "straggler", "recompute")
+
+
 @dataclass(slots=True)
 class Behaviour:
     """What all jobs of one workload share.
@@ -87,12 +91,14 @@ class Behaviour:
     peak_flop_per_s: float = math.nan
     mfu_convention: str = ""
     """Which operations `flop_per_unit` counts."""
-    productive_share: float = 1.0
-    """Share of running time that is neither bubble nor exposed communication."""
+    unproductive: Callable[[Any, float, float], tuple[float, ...]] | None = None
+    """(profile, clock, link share) -> shares of a step by `UNPRODUCTIVE`; None where unknown."""
     unit_is_tokens: bool = False
     lowest_clock_fraction: float = 0.35
     flows: bool = False
     """Whether the job loads the fabric."""
+    scattered_ranks: bool = False
+    """Whether its ranks follow no order of the nodes."""
 
 
 def work_after(

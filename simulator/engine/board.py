@@ -17,6 +17,7 @@ from simulator.engine.behaviour import Behaviour, time_for, work_after
 from simulator.engine.clock import Clock
 from simulator.engine.pool import Pool
 from simulator.foundation.time_grid import Priority, snap, snap_up
+from simulator.hardware.power_curve import CLOCK_CURVE
 from simulator.telemetry.recorder import Recorder
 from simulator.telemetry.tables import Phase
 from simulator.workload.jobs import JobSpec, JobTable
@@ -99,6 +100,12 @@ class Board:
         self.run_s = [0.0] * count
         self.lost_gpu_s = [0.0] * count
         self.stalled_gpu_s = [0.0] * count
+        #: job -> GPU-seconds of its steps by `behaviour.UNPRODUCTIVE`, where its profile tells.
+        self.unproductive_gpu_s: dict[int, list[float]] = {}
+        self.in_steps_gpu_s: dict[int, float] = {}
+        self._unproductive: dict[int, tuple[float, ...]] = {}
+        #: Watts of a GPU that hangs in a collective, at the clock it last ran at.
+        self._waiting_w: dict[int, float] = {}
         self.done = [0.0] * count
         self.restarts = [0] * count
         self.preemptions = [0] * count
@@ -360,6 +367,13 @@ class Board:
             self.remaining[job] = remaining - done
         self.done[job] += done
         self.stalled_gpu_s[job] += stalled_s * gpus
+        shares = self._unproductive.get(job)
+        if shares is not None:
+            spent = self.unproductive_gpu_s.setdefault(job, [0.0] * len(shares))
+            in_steps = (elapsed_s - stalled_s) * gpus
+            self.in_steps_gpu_s[job] = self.in_steps_gpu_s.get(job, 0.0) + in_steps
+            for part, share in enumerate(shares):
+                spent[part] += share * in_steps
         return done / elapsed_s
 
     def _run(self, job: int) -> None:
@@ -395,6 +409,14 @@ class Board:
                 gpu_w += (stall_w - gpu_w) * share
         else:
             due_s = remaining / rate
+        if behaviour.unproductive is not None:
+            self._unproductive[job] = behaviour.unproductive(
+                profile, self.clock_fraction[job], self.link_share[job]
+            )
+        waiting_w = profile.phase_power.get("waiting")
+        if waiting_w is not None:
+            floor_w = pool.facts.node.gpu_idle_w
+            self._waiting_w[job] = CLOCK_CURVE.power_w(waiting_w, floor_w, self.clock_fraction[job])
         self.gpu_power_w[job] = gpu_w * gpus
         self.power_w[job] = (gpu_w + pool.host_active_w_per_gpu) * gpus
         self._arm(job, snap_up(now_s + due_s) if due_s != math.inf else math.inf)
@@ -406,8 +428,12 @@ class Board:
         self.phase[job] = int(phase)
         self.rate[job] = 0.0
         self.since_s[job] = self.clock.environment.now
-        self.gpu_power_w[job] = pool.loaded_idle_w * placement.gpus
-        self.power_w[job] = (pool.loaded_idle_w + pool.host_idle_w_per_gpu) * placement.gpus
+        gpu_w, host_w = pool.loaded_idle_w, pool.host_idle_w_per_gpu
+        if phase == Phase.DETECTING and job in self._waiting_w:
+            # Nobody has noticed: the others spin in a collective that never ends.
+            gpu_w, host_w = self._waiting_w[job], pool.host_active_w_per_gpu
+        self.gpu_power_w[job] = gpu_w * placement.gpus
+        self.power_w[job] = (gpu_w + host_w) * placement.gpus
         self._arm(job, snap(until_s) if until_s != math.inf else math.inf)
 
     def _arm(self, job: int, at_s: float) -> None:

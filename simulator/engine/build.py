@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+from simulator.engine.build_failures import causes_of, ejection_of, lemons_of, maintenance_of
 from simulator.engine.build_jobs import JobBuilder
 from simulator.engine.build_services import ServiceBuilder
-from simulator.engine.build_sites import failure_causes, pool_plans, queue_plans, site_plans
+from simulator.engine.build_sites import pool_plans, queue_plans, site_plans
 from simulator.engine.environment import policy_signals, signals_of
 from simulator.engine.world import ScriptStep, World
 from simulator.foundation.streams import Streams
@@ -37,6 +38,7 @@ def build_world(scenario: Scenario) -> World:
     jobs = JobBuilder(scenario, sites, pools, streams, horizon_s)
     table, behaviour_of = jobs.build()
     services = ServiceBuilder(jobs).build()
+    causes = causes_of(scenario)
     links = {}
     names = [site.name for site in scenario.sites]
     for link in scenario.links_between_sites:
@@ -54,10 +56,14 @@ def build_world(scenario: Scenario) -> World:
         behaviours=jobs.behaviours,
         behaviour_of=behaviour_of,
         services=services,
-        causes=failure_causes(scenario, pools),
+        causes=dict.fromkeys(range(len(pools)), causes) if causes else {},
+        lemons=lemons_of(scenario),
+        ejection=ejection_of(scenario),
+        maintenance=maintenance_of(scenario),
         script=[_step(scenario, event) for event in scenario.script],
         site_links=links,
         layouts=tuple(jobs.layouts),
+        reliability=tuple(jobs.reliability),
         notes=jobs.notes + [note for site in sites for note in site.weather.notes],
     )
 
@@ -70,13 +76,19 @@ def _step(scenario: Scenario, event: object) -> ScriptStep:
     if kind == "set-power":
         values["target"] = _power_target(scenario, values["target"])
         values["watts"] = values.pop("power_w")
-    elif kind == "node-fault":
+    elif kind in ("node-fault", "nic-fault"):
         address, _, node = values["node"].rpartition(".")
         values["pool"] = _pool_code(scenario, address)
         values["node"] = int(node)
     elif kind == "leaf-fault":
         values["site"], _, leaf = values["leaf"].rpartition(".")
         values["leaf"] = int(leaf)
+    elif kind in ("link-fault", "switch-fault"):
+        key = kind.removesuffix("-fault")
+        values["site"], _, values["part"] = values.pop(key).rpartition(".")
+        lost = values.pop("lost_fraction", None)
+        if lost is not None:
+            values["left_fraction"] = 1.0 - lost
     elif kind == "route":
         values["weights"] = tuple(values["weights"].items())
     return ScriptStep(at_s, kind, values)

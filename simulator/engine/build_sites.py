@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from simulator.engine.environment import weather_of
-from simulator.engine.world import Cause, PoolPlan, QueuePlan, SitePlan
+from simulator.engine.world import PoolPlan, QueuePlan, SitePlan
 from simulator.facility.chain import PowerChain
 from simulator.facility.plant import Plant
 from simulator.facility.site import SitePhysics
 from simulator.facility.storage import Battery
+from simulator.foundation.errors import BuildError
 from simulator.foundation.streams import Streams
-from simulator.foundation.units import HOUR_S
 from simulator.hardware.roofline import peak_flop_per_s
+from simulator.network.topology import Fabric, Machines, Topology
 from simulator.performance.gpu_power import gpu_power
 from simulator.scenario.sites import Pool, Site
 from simulator.scenario.tree import Scenario
 from simulator.telemetry.record import NodeFacts, PoolFacts, SiteFacts
-
-if TYPE_CHECKING:
-    from simulator.network.topology import Fabric
-
-#: Ports that a level of switches adds per GPU port below it, without oversubscription: one up
-#: and one down.
-_PORTS_ABOVE = 2.0
 
 
 def site_plans(scenario: Scenario, streams: Streams, horizon_s: float) -> list[SitePlan]:
@@ -35,7 +27,7 @@ def site_plans(scenario: Scenario, streams: Streams, horizon_s: float) -> list[S
     for site in scenario.sites:
         codes = range(first_pool, first_pool + len(site.pools))
         first_pool += len(site.pools)
-        fabric, first_node = _fabric(scenario, site, list(codes))
+        fabric, first_node = fabric_of(scenario, site, list(codes))
         plans.append(
             SitePlan(
                 facts=SiteFacts(
@@ -83,29 +75,6 @@ def queue_plans(scenario: Scenario) -> list[QueuePlan]:
             )
         )
     return plans
-
-
-def failure_causes(scenario: Scenario, pools: list[PoolPlan]) -> dict[int, tuple[Cause, ...]]:
-    """Return the causes of failure of every pool."""
-    rules = scenario.failures
-    if rules.preset == "none" or rules.rate_scale == 0.0:
-        return {}
-    preset = scenario.catalog.failure_preset(rules.preset)
-    causes = tuple(
-        Cause(
-            name=cause.cause,
-            # A dead link stops the job that crosses it and leaves the node up.
-            scope="node" if cause.scope == "node" else "job",
-            per_gpu_s=cause.events / (preset.gpu_hours * HOUR_S) * rules.rate_scale,
-            detect_s=cause.detect_s,
-            recover_s=cause.recover_s,
-            repair_s=cause.repair_s,
-            planned=cause.planned,
-        )
-        for cause in preset.causes
-        if cause.events > 0
-    )
-    return dict.fromkeys(range(len(pools)), causes)
 
 
 def physics_of(scenario: Scenario, site: Site) -> SitePhysics:
@@ -158,26 +127,16 @@ def network_power_w(scenario: Scenario, site: Site) -> float:
     catalog = scenario.catalog
     if sum(pool.nodes for pool in site.pools) < 2:
         return 0.0
-    per_gpu = 1.0 + sum(_PORTS_ABOVE / over for over in _levels_above(site))
+    fabric, _ = fabric_of(scenario, site, list(range(len(site.pools))))
+    per_gpu = 1.0 + (fabric.ports_above if fabric is not None else 0.0)
     total_w = 0.0
     for pool in site.pools:
         node = catalog.node(pool.node)
-        bandwidth_bytes_per_s = site.fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s
+        bandwidth_bytes_per_s = site.fabric.values["link_bytes_per_s"] or node.nic_bandwidth_bytes_per_s
         if bandwidth_bytes_per_s:
             gpus = pool.nodes * node.gpus_per_node
             total_w += gpus * per_gpu * _port_w(scenario, bandwidth_bytes_per_s)
     return total_w
-
-
-def _levels_above(site: Site) -> list[float]:
-    """Return the oversubscription of each level of switches above the leaves, as the fabric has it."""
-    leaves = -(-sum(pool.nodes for pool in site.pools) // site.fabric.nodes_per_leaf)
-    if leaves == 1:
-        return []
-    per_pod = site.fabric.leaves_per_pod
-    if per_pod and leaves > per_pod:
-        return [1.0, site.fabric.oversubscription]
-    return [site.fabric.oversubscription]
 
 
 def _port_w(scenario: Scenario, bandwidth_bytes_per_s: float) -> float:
@@ -230,11 +189,12 @@ def _pool(scenario: Scenario, site: int, pool: Pool) -> PoolPlan:
     )
 
 
-def _fabric(scenario: Scenario, site: Site, codes: list[int]) -> tuple[Fabric | None, dict[int, int]]:
+def fabric_of(scenario: Scenario, site: Site, codes: list[int]) -> tuple[Fabric | None, dict[int, int]]:
     """Return the fabric over all nodes of a site, and the first node of each pool in it."""
     first: dict[int, int] = {}
     total = 0
-    bandwidth_bytes_per_s = site.fabric.link_bytes_per_s
+    shape: Topology = site.fabric.build()
+    bandwidth_bytes_per_s = shape.link_bytes_per_s
     gpus_per_node = nodes_per_domain = 1
     for code, pool in zip(codes, site.pools, strict=True):
         node = scenario.catalog.node(pool.node)
@@ -246,16 +206,9 @@ def _fabric(scenario: Scenario, site: Site, codes: list[int]) -> tuple[Fabric | 
             bandwidth_bytes_per_s = node.nic_bandwidth_bytes_per_s
     if not bandwidth_bytes_per_s or total < 2:
         return None, first
-    from simulator.network.topology import Fabric
-
-    fabric = Fabric(
-        kind=site.fabric.type,
-        nodes=total,
-        gpus_per_node=gpus_per_node,
-        port_bytes_per_s=bandwidth_bytes_per_s,
-        nodes_per_leaf=site.fabric.nodes_per_leaf,
-        leaves_per_pod=site.fabric.leaves_per_pod or 0,
-        oversubscription=site.fabric.oversubscription,
-        nodes_per_domain=nodes_per_domain,
-    )
+    machines = Machines(total, gpus_per_node, bandwidth_bytes_per_s, nodes_per_domain)
+    try:
+        fabric = shape.build(machines)
+    except ValueError as error:
+        raise BuildError(f"sites.{site.name}.fabric: {error}") from None
     return fabric, first

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from simulator.catalog.entries import NodeSpec
 from simulator.cluster.allocation import Placement, bits
-from simulator.engine.behaviour import Behaviour, Checkpoints
+from simulator.engine.behaviour import Behaviour
+from simulator.engine.build_checkpoints import CheckpointBuilder
 from simulator.engine.world import PoolPlan
 from simulator.foundation.errors import BuildError
 from simulator.hardware.roofline import peak_flop_per_s
@@ -26,12 +26,12 @@ from simulator.workload.jobs import JobSpec, JobTable
 if TYPE_CHECKING:
     from simulator.engine.build_jobs import JobBuilder
 
-#: Bytes of a checkpoint for each parameter: 16-bit weights and 32-bit master, two moments.
-CHECKPOINT_BYTES_PER_PARAMETER = 14.0
-
 #: Sequences of a step, where the scenario gives no batch: about four million tokens, as the
 #: published runs of 2023 to 2025 use in their long middle.
 _BATCH_TOKENS = 4_194_304
+
+#: Parts of a step in which GPUs do nothing but communicate.
+_TALKING = frozenset({"tp_comm_s", "pp_comm_s", "dp_exposed_s", "ep_comm_s", "cp_comm_s"})
 
 
 class TrainingBuilder:
@@ -56,33 +56,36 @@ class TrainingBuilder:
             tokens = workload.steps * layout.tokens_per_step
         flop = training_flop_per_token(architecture, context, FlopConvention.MODEL_FULL)
         peak = peak_flop_per_s(gpu, workload.precision)
-        checkpoints = self._checkpoints(workload, architecture, node)
-        recover_s = self._mean_recover_s()
-        profile_for = self._training_profiles(workload, architecture, layout, flop)
-        saves = workload.checkpoint
-        state_bytes = (saves.size_bytes if saves else None) or (
-            architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
+        saving = CheckpointBuilder(
+            self.jobs.scenario, workload, architecture.parameters, node, self.jobs.site_of(home)
         )
+        checkpoints = saving.checkpoints()
+        profile_for = self._training_profiles(workload, architecture, layout, flop)
         behaviour = Behaviour(
             kind="training",
             profile_for=profile_for,
-            start_s=recover_s,
-            restart_s=recover_s,
+            start_s=saving.start_s,
+            restart_s=saving.restart_s,
             checkpoints=checkpoints,
+            recovery=saving.recovery,
             survives_failures=checkpoints is not None,
-            state_bytes=state_bytes,
+            state_bytes=saving.size_bytes,
             flop_per_unit=flop,
             peak_flop_per_s=peak,
             mfu_convention=FlopConvention.MODEL_FULL.value,
             unit_is_tokens=True,
             flows=True,
+            scattered_ranks=workload.rank_order == "scattered",
         )
         compact = profile_for(-1, _compact(home, workload.gpus, node.gpus_per_node), workload.gpus)
         step_s, _ = compact.at(1.0, 1.0)
         run_s = tokens / compact.unit_per_step * step_s
         if checkpoints is not None:
-            run_s *= 1.0 + checkpoints.stall_s / checkpoints.every_s
-        behaviour.productive_share = _productive_share(compact)
+            every_s, stall_s, _ = checkpoints.under(1.0)
+            run_s *= 1.0 + stall_s / every_s
+            self.jobs.reliability.append(saving.reliability(checkpoints))
+        if isinstance(compact, TrainingProfile):
+            behaviour.unproductive = _unproductive(_recomputed_share(compact))
         if isinstance(compact, TrainingProfile):
             said = (
                 f"{layout.describe()}, as given: {compact.step_s:.3g} s a step, "
@@ -206,7 +209,7 @@ class TrainingBuilder:
                 gpu,
                 node,
                 spread,
-                nic_bandwidth_bytes_per_s=self.jobs.site_of(placement.pool).fabric.link_bytes_per_s,
+                nic_bandwidth_bytes_per_s=self.jobs.site_of(placement.pool).fabric.values["link_bytes_per_s"],
             )
             if watts is None:
                 return profile
@@ -242,46 +245,6 @@ class TrainingBuilder:
             return site.fabric.spread(on_node)
         return Spread.of_nodes(on_node, nodes_per_domain=max(1, node.scale_up_domain_gpus // per_node))
 
-    def _checkpoints(
-        self, workload: Training, architecture: Architecture, node: NodeSpec
-    ) -> Checkpoints | None:
-        saves = workload.checkpoint
-        if saves is None:
-            return None
-        size = saves.size_bytes or architecture.parameters * CHECKPOINT_BYTES_PER_PARAMETER
-        queue = self.jobs.queue_for(workload.queue)
-        storage = self.jobs.site_of(self.jobs.pools_of(queue)[0]).storage
-        write_s = size / storage.write_bandwidth_bytes_per_s if storage else None
-        if saves.mode == "sync":
-            stall_s = saves.stall_s if saves.stall_s is not None else write_s
-            if stall_s is None:
-                raise BuildError(
-                    f"workloads.{workload.name}.checkpoint: the pause follows from the size and the "
-                    "site's storage, which has none; give `storage: {write_bandwidth: ...}` or `stall`"
-                )
-            return Checkpoints(saves.every_s, stall_s)
-        stall_s = saves.stall_s
-        if stall_s is None:
-            bandwidth = node.host_to_gpu_bandwidth_bytes_per_s
-            if not bandwidth:
-                raise BuildError(
-                    f"workloads.{workload.name}.checkpoint: node {node.name} has no "
-                    "host_to_gpu_bandwidth; give `stall`"
-                )
-            stall_s = size / workload.gpus / bandwidth
-        return Checkpoints(saves.every_s, stall_s, lag_s=write_s or 0.0)
-
-    def _mean_recover_s(self) -> float:
-        """Return the mean restart of the failure preset's causes, by how often they come. [s]"""
-        rules = self.jobs.scenario.failures
-        if rules.preset == "none":
-            return 0.0
-        preset = self.jobs.scenario.catalog.failure_preset(rules.preset)
-        total = sum(cause.events for cause in preset.causes)
-        if not total:
-            return 0.0
-        return float(sum(cause.events * cause.recover_s for cause in preset.causes) / total)
-
     def _home_pool(self, queue: str, gpu_type: str | None) -> int:
         pools = self.jobs.pools_of(queue)
         for pool in pools:
@@ -298,10 +261,27 @@ def _compact(pool: int, gpus: int, gpus_per_node: int) -> Placement:
     return Placement(pool, gpus, (1 << nodes) - 1, parts)
 
 
-def _productive_share(profile: Any) -> float:
-    """Return the share of a step that is arithmetic, memory traffic and the optimiser."""
-    breakdown = profile.breakdown
-    total = sum(breakdown.values())
-    if not total:
-        return 1.0
-    return float((breakdown["compute_s"] + breakdown["optimizer_s"]) / total)
+def _recomputed_share(profile: TrainingProfile) -> float:
+    """Return the share of a step's arithmetic that was done before: HFU over MFU, less one."""
+    useful = profile.flop_per_gpu(FlopConvention.MODEL_FULL)
+    return 1.0 - useful / profile.flop_per_gpu(FlopConvention.HARDWARE_FULL)
+
+
+def _unproductive(recomputed: float) -> Callable[[Any, float, float], tuple[float, ...]]:
+    """Return what tells the parts of a step that are not useful work, by `UNPRODUCTIVE`.
+
+    Arithmetic and memory traffic are taken as recomputed in the same share.
+    """
+
+    def shares(profile: Any, clock_fraction: float, link_share: float) -> tuple[float, ...]:
+        part = profile.parts(clock_fraction, link_share)
+        step_s = sum(part.values())
+        talking_s = sum(seconds for name, seconds in part.items() if name in _TALKING)
+        return (
+            part["pp_bubble_s"] / step_s,
+            talking_s / step_s,
+            part["straggler_s"] / step_s,
+            recomputed * part["compute_s"] / step_s,
+        )
+
+    return shares

@@ -24,6 +24,7 @@ from simulator.engine.power import PowerControl
 from simulator.engine.queues import Queue
 from simulator.engine.script import Script
 from simulator.engine.services import Services
+from simulator.engine.storage_share import StorageControl
 from simulator.engine.wait_log import WaitLog
 from simulator.engine.world import World
 from simulator.foundation.errors import DatahallError
@@ -92,12 +93,15 @@ class Engine:
         self.maintenance = MaintenanceWindows(self)
         self.power = PowerControl(self)
         self.services = Services(self)
+        self.storage = StorageControl(self)
         self.script = Script(self)
         self.decisions = 0
         self._holding: list[dict[int, None]] = [{} for _ in self.pools]
         #: Called with every job that got or lost GPUs or changed phase; components listen.
         self.listeners: list[Callable[[int], None]] = [
-            component.job_changed for component in (self.fabric, self.power) if component.listens
+            component.job_changed
+            for component in (self.fabric, self.power, self.storage)
+            if component.listens
         ]
 
     # ------------------------------------------------------------------ the run
@@ -128,6 +132,7 @@ class Engine:
         for queue in self.queue_list:
             queue.close(end_s)
         self.failures.close(end_s)
+        self.fabric.close(end_s)
         self.recorder.finish()
 
     def _finished(self) -> bool:

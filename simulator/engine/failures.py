@@ -120,9 +120,7 @@ class Failures:
             self.draws[pool_code].replaced(node)
         return rules.replacement_s
 
-    def take_out(
-        self, pool_code: int, nodes: tuple[int, ...], reason: str, *, planned: bool = False
-    ) -> None:
+    def take_out(self, pool_code: int, nodes: tuple[int, ...], reason: str, *, planned: bool = False) -> None:
         """Take nodes out that did not break, until put back; a job on several is hit once."""
         pool = self.engine.pools[pool_code]
         fresh = tuple(node for node in nodes if not pool.free.down >> node & 1)
@@ -234,14 +232,12 @@ class Failures:
         """Return (detection, diagnosis, restart) of a job that a cause hit. [s]"""
         behaviour = self.engine.board.behaviours[self.engine.board.behaviour_of[job]]
         own = behaviour.recovery
-        if cause.recover_s < 0:
-            return cause.detect_s, cause.diagnose_s, behaviour.restart_s
-        if cause.planned:
+        if cause.planned and cause.recover_s >= 0:
             return cause.detect_s, cause.diagnose_s, cause.recover_s + own.load_s + own.warm_up_s
         return (
             cause.detect_s if own.detect_s is None else own.detect_s,
             cause.diagnose_s if own.diagnose_s is None else own.diagnose_s,
-            own.again_s(cause.recover_s),
+            behaviour.restart_s if cause.recover_s < 0 else own.again_s(cause.recover_s),
         )
 
     def _count_in_vain(self, job: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.engine.behaviour import UNPRODUCTIVE
 from simulator.engine.engine import Engine
 from simulator.telemetry.record import FloatArray, JobOutcome, Record
 from simulator.telemetry.recorder import BLOCK_ROWS
@@ -41,6 +42,8 @@ def record_of(engine: Engine) -> Record:
         },
         notes=list(dict.fromkeys(world.notes)),
         layouts=world.layouts,
+        link_losses=engine.fabric.log.losses(),
+        reliability=world.reliability,
     )
 
 
@@ -59,6 +62,7 @@ def _jobs(engine: Engine, waits: dict[str, np.ndarray]) -> JobOutcome:
     pool = np.array(board.last_pool, dtype=np.int16)
     site_of = np.array([plan.site for plan in engine.pools], dtype=np.int16)
     site = np.where(pool >= 0, site_of[np.maximum(pool, 0)], -1).astype(np.int16)
+    shares = _unproductive_shares(engine)
     return JobOutcome(
         job_id=board.job_id,
         kind=board.kind,
@@ -81,13 +85,27 @@ def _jobs(engine: Engine, waits: dict[str, np.ndarray]) -> JobOutcome:
         deadline_s=_or_nan(board.deadline_s),
         lost_gpu_seconds=np.array(board.lost_gpu_s),
         stalled_gpu_seconds=np.array(board.stalled_gpu_s),
-        productive_share=np.array([behaviour.productive_share for behaviour in behaviours], dtype=np.float64),
+        bubble_share=shares[0],
+        communication_share=shares[1],
+        straggler_share=shares[2],
+        recompute_share=shares[3],
         restarts=np.array(board.restarts, dtype=np.int32),
         preemptions=np.array(board.preemptions, dtype=np.int32),
         flop_per_unit=np.array([behaviour.flop_per_unit for behaviour in behaviours]),
         peak_flop_per_s=np.array([behaviour.peak_flop_per_s for behaviour in behaviours]),
         mfu_convention=[behaviour.mfu_convention for behaviour in behaviours],
     )
+
+
+def _unproductive_shares(engine: Engine) -> FloatArray:
+    """Return the parts of the steps' GPU-seconds by `UNPRODUCTIVE`, one row a part."""
+    board = engine.board
+    shares = np.zeros((len(UNPRODUCTIVE), len(board.job_id)))
+    for job, spent in board.unproductive_gpu_s.items():
+        in_steps = board.in_steps_gpu_s[job]
+        if in_steps > 0.0:
+            shares[:, job] = np.array(spent) / in_steps
+    return shares
 
 
 def _or_nan(values: list[float]) -> np.ndarray:

@@ -100,10 +100,12 @@ def run(scenario: Scenario, *, out: str | Path | None = None) -> Run:
 
 def write_tables(sink: ParquetSink, record: Record, books: Books) -> None:
     """Write the tables that are known only at the end."""
+    from simulator.accounting.gpu_time import gpu_time
     from simulator.results.occupancy import occupancy_rows
 
     sink.write("jobs", job_rows(record, books))
     sink.write("occupancy", occupancy_rows(record))
+    sink.write("gpu_time", gpu_time(record))
     for service in record.services:
         if service.hourly:
             sink.write("services_hourly", service.hourly)

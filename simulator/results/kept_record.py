@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +21,11 @@ from simulator.telemetry import (
     WAIT_REASONS,
     JobOutcome,
     LayoutFacts,
+    LinkLoss,
     NodeFacts,
     PoolFacts,
     Record,
+    ReliabilityFacts,
     ServiceRecord,
     SignalRead,
     SiteFacts,
@@ -35,7 +38,10 @@ _FACTS_FILE: Final = "record.json"
 _MORE: Final = (
     "work_done",
     "stalled_gpu_seconds",
-    "productive_share",
+    "bubble_share",
+    "communication_share",
+    "straggler_share",
+    "recompute_share",
     "flop_per_unit",
     "peak_flop_per_s",
 )
@@ -72,6 +78,10 @@ def keep_record(folder: Path, record: Record, stamp: Mapping[str, str]) -> None:
             "storage": _series(record.storage),
             "limits": _series(record.limits),
             "thermal": _series(record.thermal),
+            "reliability": [
+                asdict(said) | {"mean_time_s": said.mean_time_s if said.mean_time_s < inf else None}
+                for said in record.reliability
+            ],
         },
     )
 
@@ -117,9 +127,21 @@ def kept_record(run: Run) -> Record:
         events=int(run.provenance["events"]),
         counts=dict(run.provenance["counts"]),
         notes=list(run.provenance["notes"]),
+        link_losses=tuple(LinkLoss(**said) for said in run.provenance.get("link_losses", ())),
         layouts=tuple(
             LayoutFacts(**{**said, "reasons": tuple(said["reasons"])})
             for said in run.provenance.get("layouts", ())
+        ),
+        reliability=tuple(
+            ReliabilityFacts(
+                **{
+                    **said,
+                    "mean_time_s": inf if said["mean_time_s"] is None else said["mean_time_s"],
+                    "restarts": tuple((share, restart_s) for share, restart_s in said["restarts"]),
+                    "bends": tuple(said["bends"]),
+                }
+            )
+            for said in facts["reliability"]
         ),
     )
 

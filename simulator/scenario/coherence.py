@@ -44,6 +44,8 @@ def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
             yield from _whole((*at, "tenants"), list(workload.tenants.values()))
     if scenario.failures.preset == "none" and scenario.failures.rate_scale != 1.0:
         yield Mistake(("failures", "rate_scale"), "has no effect: there are no failures")
+    if scenario.failures.preset == "none" and scenario.failures.lemons is not None:
+        yield Mistake(("failures", "lemons"), "has no effect: there are no failures")
 
 
 def _site(at: Route, site: Site) -> Iterator[Mistake]:
@@ -109,9 +111,19 @@ def _training(scenario: Scenario, at: Route, run: Training) -> Iterator[Mistake]
         yield Mistake((*at, "parallelism"), "has no effect: `mfu` is given and replaces the step-time model")
     saves = run.checkpoint
     if saves is None:
+        if run.recovery is not None:
+            yield Mistake((*at, "recovery"), "has no effect without `checkpoint`: it begins again")
+        if run.elastic is not None and run.elastic.restore == "peers":
+            yield Mistake((*at, "elastic", "restore"), "has no effect without `checkpoint`")
         return
-    if saves.stall_s is not None and saves.size_bytes is not None:
-        yield Mistake((*at, "checkpoint", "size"), "has no effect: `stall` is given")
+    for key, said in (
+        ("size", saves.size_bytes is not None),
+        ("bytes_per_parameter", "bytes_per_parameter" in saves.model_fields_set),
+    ):
+        if said and saves.stall_s is not None and saves.mode == "sync":
+            yield Mistake((*at, "checkpoint", key), "has no effect: `stall` is given")
+    if saves.size_bytes is not None and "bytes_per_parameter" in saves.model_fields_set:
+        yield Mistake((*at, "checkpoint", "bytes_per_parameter"), "has no effect: `size` is given")
     unknown_stall = saves.mode == "sync" and saves.stall_s is None
     if unknown_stall and all(site.storage is None for site in scenario.sites):
         yield Mistake(

@@ -14,10 +14,14 @@ SEAMS: Final[Mapping[str, tuple[str, str]]] = {
     "admits": ("simulator.scheduling", "ADMITS"),
     "plants": ("simulator.facility", "PLANTS"),
     "power_policies": ("simulator.facility", "POWER_POLICIES"),
+    "checkpoint_policies": ("simulator.hardware", "CHECKPOINT_POLICIES"),
+    "topologies": ("simulator.network", "TOPOLOGIES"),
 }
 
 #: Seam -> the key that holds the plug-in's name in YAML.
-KEYS: Final[Mapping[str, str]] = {seam: "plant" if seam == "plants" else "policy" for seam in SEAMS}
+KEYS: Final[Mapping[str, str]] = {
+    seam: {"plants": "plant", "topologies": "type"}.get(seam, "policy") for seam in SEAMS
+}
 
 
 def table(seam: str) -> Mapping[str, type[Any]]:

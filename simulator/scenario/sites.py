@@ -14,7 +14,6 @@ from simulator.scenario.branch import Branch
 from simulator.scenario.choices import Choice, Plugin
 from simulator.scenario.fields import (
     Bandwidth,
-    Count,
     DemandPrice,
     Energy,
     EnergyPrice,
@@ -23,7 +22,6 @@ from simulator.scenario.fields import (
     Measure,
     Name,
     OneOf,
-    Oversubscription,
     PositivePower,
     Power,
     Share,
@@ -57,23 +55,6 @@ class Pool(Branch):
     )
     hot_spares: Whole = Field(default=0, description="Nodes kept free to replace failed ones.")
     power_model: PowerModel | None = Field(default=None, description="Watts that replace the catalog's.")
-
-
-class Fabric(Branch):
-    """The network between nodes."""
-
-    type: Annotated[Literal["fat-tree", "rail-optimised"], OneOf()] = Field(
-        default="fat-tree", description="How leaves are wired."
-    )
-    link_bytes_per_s: Bandwidth | None = Field(
-        default=None, description="Network bandwidth of each GPU; the node type's own if not given."
-    )
-    oversubscription: Oversubscription = Field(default=1.0, description='Offered to carried, "1:1" or "1:7".')
-    nodes_per_leaf: Count = Field(default=4, description="Nodes below one leaf switch.")
-    leaves_per_pod: Whole = Field(
-        default=0,
-        description="Leaves below one pod switch, which then is where links are shared; 0: one pod.",
-    )
 
 
 class Weather(Branch):
@@ -151,6 +132,11 @@ class CheckpointStorage(Branch):
     """The file system that checkpoints go to."""
 
     write_bandwidth_bytes_per_s: Bandwidth = Field(description="Sustained, all writers together.")
+    read_bandwidth_bytes_per_s: Bandwidth | None = Field(
+        default=None,
+        description="Sustained; reading a checkpoint back then comes on top of a restart, which holds it "
+        "if not given.",
+    )
 
 
 class Battery(Branch):
@@ -179,7 +165,11 @@ class Site(Branch):
     network_power_w: Power | None = Field(
         default=None, description="Switches and optics together; from the fabric if not given."
     )
-    fabric: Fabric = Field(default=Fabric(), description="The network between nodes.")
+    fabric: Annotated[Choice, Plugin("topologies", usual="fat-tree")] = Field(
+        default=Choice("topologies", "fat-tree"),
+        validate_default=True,
+        description="The network between nodes.",
+    )
     pools: tuple[Pool, ...] = Field(description="Pools of nodes.")
     storage: CheckpointStorage | None = Field(default=None, description="Where checkpoints go.")
     battery: Battery | None = Field(default=None, description="Storage behind the meter.")

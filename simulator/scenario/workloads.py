@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from simulator.scenario.branch import Branch
+from simulator.scenario.choices import Choice, Plugin
 from simulator.scenario.fields import (
     Amount,
     Bytes,
@@ -60,7 +61,12 @@ class Parallelism(Branch):
 class Checkpoint(Branch):
     """When and how a training run saves itself."""
 
-    every_s: Duration = Field(description="Running time between checkpoints.")
+    every_s: Duration | None = Field(
+        default=None, description="Running time between checkpoints; short for the policy `fixed`."
+    )
+    policy: Annotated[Choice, Plugin("checkpoint_policies")] | None = Field(
+        default=None, description="What sets the time between checkpoints, instead of `every`."
+    )
     mode: Annotated[Literal["sync", "async"], OneOf()] = Field(
         default="sync", description="Whether training waits for the whole write."
     )
@@ -70,12 +76,56 @@ class Checkpoint(Branch):
     size_bytes: Bytes | None = Field(
         default=None, description="Of one checkpoint; from the model if not given."
     )
+    bytes_per_parameter: Amount = Field(
+        default=14.0,
+        description="Of one checkpoint: 2 of 16-bit weights, 12 of the optimizer's 32-bit state.",
+    )
+
+    @model_validator(mode="after")
+    def _one_interval(self) -> Self:
+        if (self.every_s is None) == (self.policy is None):
+            raise mistake("give either every or policy, and not both")
+        return self
+
+
+class Recovery(Branch):
+    """How a run comes back from a failure, where its own times are known."""
+
+    detect_s: Span | None = Field(
+        default=None, description="Until a failure is noticed; the cause's if not given."
+    )
+    diagnose_s: Span | None = Field(
+        default=None, description="Until it is known what broke; the cause's if not given."
+    )
+    launch_s: Span | None = Field(
+        default=None, description="Scheduling, processes, collectives; the cause's if not given."
+    )
+    warm_up_s: Span = Field(default=0.0, description="On top: compiling and filling caches, to full speed.")
+    nodes: Annotated[Literal["swap", "requeue"], OneOf()] = Field(
+        default="swap",
+        description="swap: it keeps its sound nodes and takes others for the broken ones; requeue: it "
+        "gives all back and queues again.",
+    )
 
 
 class Elastic(Branch):
     """A run that may continue on fewer GPUs."""
 
     minimum_gpus: Count = Field(description="Fewest GPUs it runs on.")
+    restore: Annotated[Literal["checkpoint", "peers"], OneOf()] = Field(
+        default="checkpoint",
+        description="peers: replicas that did not break go on at once from what they hold, and the broken "
+        "one joins again when it is up.",
+    )
+    join_s: Span | None = Field(
+        default=None, description="Stall of all when a replica leaves or joins; with restore: peers."
+    )
+
+    @model_validator(mode="after")
+    def _joins(self) -> Self:
+        if (self.join_s is not None) != (self.restore == "peers"):
+            raise mistake("give join with restore: peers, and only then")
+        return self
 
 
 #: Sequence length of most published pretraining since 2024.
@@ -100,6 +150,12 @@ class Training(Branch):
         default=None, alias="context", description="Sequence length; 8,192, or less if the model takes less."
     )
     checkpoint: Checkpoint | None = Field(default=None, description="When and how it saves itself.")
+    rank_order: Annotated[Literal["along-fabric", "scattered"], OneOf()] = Field(
+        default="along-fabric",
+        description="How ranks lie on the job's nodes: neighbours on neighbouring nodes, or as a launcher "
+        "deals them that knows nothing of the fabric.",
+    )
+    recovery: Recovery | None = Field(default=None, description="How it comes back from a failure.")
     submit_s: Instant = Field(default=0.0, description="Moment of submission.")
     queue: Name | None = Field(default=None, description="Queue it is submitted to.")
     tenant: Name | None = Field(default=None, description="Who pays; the run's name if not given.")

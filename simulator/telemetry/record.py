@@ -105,6 +105,77 @@ class LayoutFacts:
     step_s: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class ReliabilityFacts:
+    """What a training run expects of failures and checkpoints, by which laws are evaluated.
+
+    Parameters
+    ----------
+    job
+        Its name.
+    calibration
+        What the preset counted: infrastructure or observed; empty if nothing fails.
+    mean_time_s
+        Between unplanned failures of the run on all its GPUs; inf if there are none. [s]
+    interval_s, save_s, lag_s
+        Work between two checkpoints, the stop of each, and how long after it a checkpoint is not
+        durable yet, alone on the site's storage. [s]
+    restarts
+        (share of the failures, noticing + diagnosis + restart) of each cause. [., s]
+    planned_per_s, planned_s
+        Rate and length of announced stops. [1/s], [s]
+    bends
+        What of the scenario lies outside the laws, in words; empty if nothing does.
+    """
+
+    job: str
+    calibration: str
+    mean_time_s: float
+    interval_s: float
+    save_s: float
+    lag_s: float
+    restarts: tuple[tuple[float, float], ...]
+    planned_per_s: float
+    planned_s: float
+    bends: tuple[str, ...] = ()
+
+    @property
+    def restart_s(self) -> float:
+        """Mean time from an unplanned failure to full speed. [s]"""
+        return sum(share * restart_s for share, restart_s in self.restarts)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLoss:
+    """What shared links cost one job, and how it stood when they cost it most.
+
+    Parameters
+    ----------
+    job
+        Its name.
+    lost_gpu_seconds, running_gpu_seconds
+        GPU time that its steps took longer than with the links to itself, of all that it ran. [s]
+    worst_slowdown_fraction
+        Largest share of a step that was due to the links.
+    link, exchange
+        The link that held it up most then, and which of its exchanges.
+    part, part_grows_s
+        Part of its step that grew most then, and by how much. [s]
+    step_alone_s
+        Its step with the links to itself. [s]
+    """
+
+    job: str
+    lost_gpu_seconds: float
+    running_gpu_seconds: float
+    worst_slowdown_fraction: float
+    link: str
+    exchange: str
+    part: str
+    part_grows_s: float
+    step_alone_s: float
+
+
 @dataclass(slots=True)
 class JobOutcome:
     """Per-job columns, all of length n; text columns are lists."""
@@ -136,9 +207,14 @@ class JobOutcome:
     """GPU-seconds of work that a failure undid."""
     stalled_gpu_seconds: FloatArray
     """GPU-seconds spent writing checkpoints while in phase running."""
-    productive_share: FloatArray
-    """Share of the running GPU-seconds that is productive by the job's own step breakdown
-    (1 minus bubble, exposed communication; 1 where unknown)."""
+    bubble_share: FloatArray
+    """Of the GPU-seconds in steps: waiting in the pipeline; 0 where unknown, as the next three."""
+    communication_share: FloatArray
+    """Exposed communication."""
+    straggler_share: FloatArray
+    """Waiting for the slowest rank."""
+    recompute_share: FloatArray
+    """Arithmetic done a second time."""
     restarts: NDArray[np.int32]
     preemptions: NDArray[np.int32]
     flop_per_unit: FloatArray
@@ -147,6 +223,13 @@ class JobOutcome:
     """Dense peak of one GPU at the precision used; NaN where MFU has no meaning."""
     mfu_convention: list[str]
     """Which FLOP `flop_per_unit` counts, as `llm.flops.FlopConvention` names it; empty where none."""
+
+    @property
+    def productive_share(self) -> FloatArray:
+        """Share of the GPU-seconds in steps that is useful work by the job's own breakdown."""
+        return 1.0 - (
+            self.bubble_share + self.communication_share + self.straggler_share + self.recompute_share
+        )
 
     def __len__(self) -> int:
         """Jobs."""
@@ -205,3 +288,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     """What a reader must be told (steps outside the measured range, skipped trace rows)."""
     layouts: tuple[LayoutFacts, ...] = ()
+    link_losses: tuple[LinkLoss, ...] = ()
+    """Jobs that shared links held up."""
+    reliability: tuple[ReliabilityFacts, ...] = ()
+    """Of training runs that save themselves."""

@@ -102,12 +102,13 @@ class Recorder:
         self.sink = sink
         self.segments = ColumnBuffer(TABLES["segments"])
         self.events = ColumnBuffer(TABLES["events"])
+        self.links = ColumnBuffer(TABLES["links"])
         #: The books need the segments again when the run ends.
         self._segments: list[dict[str, Any]] = []
 
     def spill(self) -> None:
         """Send every buffer that is full to the sink."""
-        for buffer in (self.segments, self.events):
+        for buffer in (self.segments, self.events, self.links):
             if len(buffer) >= BLOCK_ROWS:
                 self._send(buffer)
 
@@ -117,7 +118,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Send what is left."""
-        for buffer in (self.segments, self.events):
+        for buffer in (self.segments, self.events, self.links):
             if len(buffer):
                 self._send(buffer)
 

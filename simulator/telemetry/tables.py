@@ -160,6 +160,23 @@ _OCCUPANCY = Table(
     ),
 )
 
+_GPU_TIME = Table(
+    "gpu_time",
+    "Where GPU time went, by job and use; all uses but `waiting` sum to what was held.",
+    (
+        Column("job_id", "str", "", "training run; empty for all other jobs of a kind together"),
+        Column("kind", "str", "", "training, trace, research or replica"),
+        Column(
+            "use",
+            "str",
+            "",
+            "productive, recompute, communication, bubble, straggler, checkpoint, lost, detecting, "
+            "diagnosing, restarting, stopping, other, waiting",
+        ),
+        Column("gpu_seconds", "float64", "s", "GPU-seconds; of `waiting`: GPUs asked for times the wait"),
+    ),
+)
+
 _REQUESTS = Table(
     "requests",
     "One request (or `weight` requests) of a service, in completion order.",
@@ -274,6 +291,24 @@ _EVENTS = Table(
     ),
 )
 
+_LINKS = Table(
+    "links",
+    "Who crossed a link that held somebody up, from when to when, and what each got there.",
+    (
+        Column("site", "str", "", "site"),
+        Column("link", "str", "", "link: leaf-N, pod-N, router-N, group-A-group-B, node-N-along-K"),
+        Column("start_s", "float64", "s", "begin"),
+        Column("end_s", "float64", "s", "end"),
+        Column("job", "str", "", "job, or service:NAME"),
+        Column("exchange", "str", "", "data-parallel, pipeline, experts, context, tensor or kv"),
+        Column("capacity_bytes_per_s", "float64", "B/s", "what the link carries, one direction"),
+        Column("offered_bytes_per_s", "float64", "B/s", "what this exchange puts on it, mean over a step"),
+        Column("peak_bytes_per_s", "float64", "B/s", "what it would put there while it talks, unhindered"),
+        Column("share", "float64", "", "part of that which it gets while it talks, here or elsewhere"),
+        Column("tightest", "int8", "", "1 if no other link holds this exchange up more"),
+    ),
+)
+
 #: Name -> table, in the order the run folder lists them.
 TABLES: Final[dict[str, Table]] = {
     table.name: table
@@ -282,11 +317,13 @@ TABLES: Final[dict[str, Table]] = {
         _JOBS,
         _WAITS,
         _OCCUPANCY,
+        _GPU_TIME,
         _REQUESTS,
         _SERVICES_HOURLY,
         _LATENCY_HISTOGRAM,
         _POWER,
         _HOURLY,
         _EVENTS,
+        _LINKS,
     )
 }

@@ -27,7 +27,7 @@ def test_the_day_of_a_job_that_failed(record, site_books, segment):
         jobs={
             "lost_gpu_seconds": np.array([4 * HOUR_S]),
             "stalled_gpu_seconds": np.array([2 * HOUR_S]),
-            "productive_share": np.array([0.5]),
+            "bubble_share": np.array([0.5]),
         },
     )
     use = {name: seconds / HOUR_S for name, seconds in books.gpu_seconds.items()}

@@ -195,7 +195,7 @@ class Campus:
         jobs = self.jobs.columns()
         n = len(self.jobs.rows)
         jobs["pool"] = np.where(np.isnan(jobs["started_s"]), -1, 0).astype(np.int16)
-        jobs["productive_share"] = np.array([row["share"] for row in self.jobs.rows])
+        jobs["bubble_share"] = np.array([1.0 - row["share"] for row in self.jobs.rows])
         outages = np.array(self.outages or np.empty((0, 6)), dtype=float).reshape(-1, 6).T
         node = NodeFacts("hgx-h100-8", "h100-sxm", 8, 75.0, 900.0, 300_000.0, 1.3e6, 989e12)
         return SimpleNamespace(
