@@ -1,23 +1,24 @@
-"""When things arrive: a Poisson process whose rate changes in steps, or evenly spaced arrivals.
+"""When things arrive: Poisson, in bursts, or evenly spaced, at a rate that changes in steps.
 
-Both turn a running count into a moment by the exact inverse of the rate's integral, in blocks,
+All turn a running count into a moment by the exact inverse of the rate's integral, in blocks,
 so nothing is clipped, thinned or sampled hour by hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.foundation.errors import TraceError
+from simulator.foundation.errors import CatalogError, TraceError
 from simulator.foundation.step_series import StepSeries
 from simulator.workload.moments import snap_all
 
 Floats = NDArray[np.float64]
+
+#: Beyond, nearly all requests come at once and nothing for most of the run.
+MOST_CV: Final = 20.0
 
 
 class ArrivalStream(Protocol):
@@ -68,8 +69,8 @@ class CountInverse:
         return np.minimum(snap_all(moments_s), self._end_s)
 
 
-class PoissonArrivals:
-    """A Poisson process whose rate is a step series; exact at every step.
+class RenewalArrivals:
+    """Arrivals whose gaps, seen in their own expected count, are alike and independent.
 
     The moments depend on the stream only, never on the sizes of the blocks asked for.
 
@@ -86,12 +87,15 @@ class PoissonArrivals:
         self._rng = rng
         self._count = 0.0
 
+    def _gaps(self, count: int) -> Floats:
+        """Return the next gaps, with a mean of 1."""
+        raise NotImplementedError
+
     def next_block(self, count: int) -> Floats:
         """Return the next moments, `count` at most; none when the span is over. [s]"""
         if self._count > self._inverse.total:
             return np.empty(0)
-        # Seen in its own expected count, the process has unit rate.
-        steps = self._rng.standard_exponential(count)
+        steps = self._gaps(count)
         if count:
             # Adding the carry first keeps the order of additions, whatever the block size.
             steps[0] += self._count
@@ -101,6 +105,44 @@ class PoissonArrivals:
         return np.empty(0)
 
 
+class PoissonArrivals(RenewalArrivals):
+    """A Poisson process whose rate is a step series; exact at every step."""
+
+    def _gaps(self, count: int) -> Floats:
+        return self._rng.standard_exponential(count)
+
+
+class GammaArrivals(RenewalArrivals):
+    """Bursts and lulls: gaps are Gamma distributed with a given coefficient of variation.
+
+    Above 1 arrivals come in bursts (production traffic: 1.5 to 5), at 1 they are Poisson, below
+    1 more even than chance.
+
+    Parameters
+    ----------
+    rate_per_s
+        Arrivals per second.
+    rng
+        A stream of this process's own.
+    cv
+        Standard deviation of the gaps over their mean, above 0.
+
+    References
+    ----------
+    Wang et al., "BurstGPT: A Real-world Workload Dataset to Optimize LLM Serving Systems",
+    arXiv:2401.17644, which fits Gamma distributions to the gaps of a day.
+    """
+
+    def __init__(self, rate_per_s: StepSeries, rng: np.random.Generator, cv: float) -> None:
+        super().__init__(rate_per_s, rng)
+        if not 0.0 < cv <= MOST_CV:
+            raise CatalogError(f"cv {cv:g}; expected above 0, at most {MOST_CV:g}")
+        self._shape = cv**-2.0
+
+    def _gaps(self, count: int) -> Floats:
+        return np.asarray(self._rng.standard_gamma(self._shape, count) / self._shape)
+
+
 class EvenArrivals:
     """Arrivals without chance: one at each half-integer of the expected count.
 
@@ -108,12 +150,9 @@ class EvenArrivals:
     ----------
     rate_per_s
         Arrivals per second.
-    rng
-        Not used; there so that all processes are made alike.
     """
 
-    def __init__(self, rate_per_s: StepSeries, rng: np.random.Generator | None = None) -> None:
-        del rng
+    def __init__(self, rate_per_s: StepSeries) -> None:
         self._inverse = CountInverse(rate_per_s)
         self._done = 0
 
@@ -124,7 +163,35 @@ class EvenArrivals:
         return self._inverse.moments_s(counts[counts <= self._inverse.total])
 
 
-#: Name in a scenario -> process, made from a rate and a random stream.
-ARRIVALS: Final[Mapping[str, type[PoissonArrivals] | type[EvenArrivals]]] = MappingProxyType(
-    {"poisson": PoissonArrivals, "constant": EvenArrivals}
-)
+#: Names in a scenario.
+ARRIVALS: Final = ("poisson", "gamma", "constant")
+
+
+def arrivals_of(
+    name: str, rate_per_s: StepSeries, rng: np.random.Generator, cv: float | None = None
+) -> ArrivalStream:
+    """Return the process of a name.
+
+    Parameters
+    ----------
+    name
+        One of `ARRIVALS`.
+    rate_per_s
+        Arrivals per second.
+    rng
+        A stream of the process's own.
+    cv
+        Coefficient of variation of the gaps; for ``gamma`` only, which needs it.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such process, or `cv` does not go with it.
+    """
+    if name not in ARRIVALS:
+        raise CatalogError(f"arrivals {name!r}; expected one of {', '.join(ARRIVALS)}")
+    if (cv is not None) != (name == "gamma"):
+        raise CatalogError(f"arrivals {name}: cv {'is missing' if cv is None else 'has no effect'}")
+    if cv is not None:
+        return GammaArrivals(rate_per_s, rng, cv)
+    return PoissonArrivals(rate_per_s, rng) if name == "poisson" else EvenArrivals(rate_per_s)

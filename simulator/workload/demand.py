@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,19 +37,26 @@ class Demand:
     peak_to_mean : float or None
         The busiest hour over the mean; the shape is stretched about its mean to reach it,
         which keeps the mean. None keeps the shape's own.
+    doubling_s : float or None
+        Time in which the rate doubles; the mean is the week's at the run's first moment. None
+        does not grow. [s]
 
     Raises
     ------
     CatalogError
-        If the rate is negative, the shape is no week of multipliers with mean 1, or no
-        stretching of it reaches `peak_to_mean`; the message gives what is possible.
+        If the rate is negative, the doubling time not positive, the shape is no week of
+        multipliers with mean 1, or no stretching of it reaches `peak_to_mean`; the message gives
+        what is possible.
     """
 
     mean_per_s: float
     shape: ShapeSpec | None = None
     peak_to_mean: float | None = None
+    doubling_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.doubling_s is not None and not (0.0 < self.doubling_s < math.inf):
+            raise CatalogError(f"doubling time {self.doubling_s:g} s; expected more than 0")
         if not (self.mean_per_s >= 0 and np.isfinite(self.mean_per_s)):
             raise CatalogError(f"demand: {self.mean_per_s:g} per second; expected a number, 0 or more")
         # Any impossible shape shows when the scenario is read, not at the first arrival.
@@ -61,9 +69,10 @@ class Demand:
         requests_per_user_per_s: float,
         shape: ShapeSpec | None = None,
         peak_to_mean: float | None = None,
+        doubling_s: float | None = None,
     ) -> Demand:
         """Make a demand of so many users who each send so many requests per second."""
-        return cls(users * requests_per_user_per_s, shape, peak_to_mean)
+        return cls(users * requests_per_user_per_s, shape, peak_to_mean, doubling_s)
 
     @classmethod
     def of_tokens(
@@ -72,6 +81,7 @@ class Demand:
         tokens_per_request: float,
         shape: ShapeSpec | None = None,
         peak_to_mean: float | None = None,
+        doubling_s: float | None = None,
     ) -> Demand:
         """Make a demand that moves so many tokens per second.
 
@@ -80,7 +90,7 @@ class Demand:
         """
         if not tokens_per_request > 0:
             raise CatalogError(f"demand: {tokens_per_request:g} tokens per request; expected more than 0")
-        return cls(tokens_per_s / tokens_per_request, shape, peak_to_mean)
+        return cls(tokens_per_s / tokens_per_request, shape, peak_to_mean, doubling_s)
 
     @classmethod
     def of_gpu_time(
@@ -89,11 +99,12 @@ class Demand:
         gpu_s_per_request: float,
         shape: ShapeSpec | None = None,
         peak_to_mean: float | None = None,
+        doubling_s: float | None = None,
     ) -> Demand:
         """Make a demand that keeps so many GPUs busy on average (GPU-seconds per second)."""
         if not gpu_s_per_request > 0:
             raise CatalogError(f"demand: {gpu_s_per_request:g} GPU-seconds per request; expected more than 0")
-        return cls(gpus / gpu_s_per_request, shape, peak_to_mean)
+        return cls(gpus / gpu_s_per_request, shape, peak_to_mean, doubling_s)
 
     def multipliers(self) -> NDArray[np.float64]:
         """Return the rate over the mean by local hour of the week, Monday 00:00 first. (168,)"""
@@ -106,7 +117,7 @@ class Demand:
         return _stretched(week, self.peak_to_mean, name)
 
     def rate_per_s(self, calendar: Calendar, end_s: float, timezone: str | None = None) -> StepSeries:
-        """Return the rate over a run, changing where the local hour does.
+        """Return the rate over a run, changing where the local hour does, or with growth all the time.
 
         Parameters
         ----------
@@ -119,7 +130,13 @@ class Demand:
         """
         start_s = calendar.edges_s(end_s, _ZONE_STEP_S)[:-1]
         hour = calendar.hour_of_week_local(start_s, timezone)
-        return StepSeries(start_s, self.mean_per_s * self.multipliers()[hour], end_s).simplified()
+        rate_per_s = self.mean_per_s * self.multipliers()[hour]
+        if self.doubling_s is None:
+            return StepSeries(start_s, rate_per_s, end_s).simplified()
+        # Each step holds its own mean of 2^(t / doubling), so counts over whole steps are exact.
+        grown = np.exp2(np.append(start_s, end_s) / self.doubling_s)
+        widths = np.diff(np.append(start_s, end_s)) * (math.log(2.0) / self.doubling_s)
+        return StepSeries(start_s, rate_per_s * np.diff(grown) / widths, end_s)
 
 
 def _checked_week(shape: ShapeSpec) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How long prompts and answers are: a joint log-normal under caps."""
+"""How long prompts and answers are: a joint log-normal under caps, or pairs drawn from a log."""
 
 from __future__ import annotations
 
@@ -142,6 +142,49 @@ class LognormalLengths:
     def stream(self, rng: np.random.Generator) -> LengthStream:
         """Return a source of lengths that draws from `rng` alone."""
         return _LognormalStream(self._spec, rng)
+
+
+class LoggedLengths:
+    """Pairs of a log, each as likely as the others: prompt and output stay together.
+
+    Parameters
+    ----------
+    prompt_tokens, output_tokens : (n,) int
+        Lengths of the same requests, one or more. [tokens]
+    """
+
+    def __init__(self, prompt_tokens: Tokens, output_tokens: Tokens) -> None:
+        if not len(prompt_tokens) or len(prompt_tokens) != len(output_tokens):
+            raise CatalogError(
+                f"lengths of a log: {len(prompt_tokens)} prompts and {len(output_tokens)} outputs; "
+                "expected as many of both, one or more"
+            )
+        self._prompt, self._output = prompt_tokens, output_tokens
+
+    @property
+    def mean_prompt_tokens(self) -> float:
+        """Expected prompt length. [tokens]"""
+        return float(np.mean(self._prompt))
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Expected output length. [tokens]"""
+        return float(np.mean(self._output))
+
+    def stream(self, rng: np.random.Generator) -> LengthStream:
+        """Return a source of lengths that draws from `rng` alone."""
+        return _LoggedStream(self._prompt, self._output, rng)
+
+
+class _LoggedStream:
+    """Draws rows of a log with replacement, one uniform number each."""
+
+    def __init__(self, prompt: Tokens, output: Tokens, rng: np.random.Generator) -> None:
+        self._prompt, self._output, self._rng = prompt, output, rng
+
+    def next_block(self, count: int) -> tuple[Tokens, Tokens]:
+        row = (self._rng.random(count) * len(self._prompt)).astype(np.int64)
+        return self._prompt[row], self._output[row]
 
 
 class _LognormalStream:

@@ -1,20 +1,18 @@
-"""Logs of requests: our own CSV, the Azure LLM inference traces, and Mooncake's JSON lines.
-
-Mooncake's prefix hashes are not read: requests of a log share no prefix here.
+"""Logs of requests: our own CSV, Azure's, BurstGPT's, and Mooncake's JSON lines.
 
 References
 ----------
 Patel et al., "Splitwise", ISCA 2024 (the Azure traces of 2023; those of 2024 have the same
-columns); Qin et al., "Mooncake", FAST 2025.
+columns); Wang et al., "BurstGPT", arXiv:2401.17644; Qin et al., "Mooncake", FAST 2025.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from simulator.foundation.names import hint
 from simulator.foundation.units import MILLI
 from simulator.workload.jobs import IntColumn
 from simulator.workload.moments import snap_all
-from simulator.workload.requests import RequestTable
+from simulator.workload.requests import Prefixes, RequestTable
 from simulator.workload.trace_file import (
     LARGEST_COUNT,
     LONGEST_S,
@@ -38,9 +36,16 @@ from simulator.workload.trace_file import (
 OWN: Final = ("arrived_s", "prompt_tokens", "output_tokens")
 TIERED: Final = (*OWN, "tier")
 AZURE: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+BURSTGPT: Final = ("Timestamp", "Request tokens", "Response tokens")
 MOONCAKE: Final = ("timestamp", "input_length", "output_length")
+#: Tokens of one piece of a prompt in Mooncake's ``hash_ids``.
+MOONCAKE_PIECE: Final = 512
 
-_EXPECTED: Final = "requests: a CSV with arrived_s, prompt_tokens, output_tokens, or an Azure or Mooncake log"
+_EXPECTED: Final = (
+    "requests: a CSV with arrived_s, prompt_tokens, output_tokens, or an Azure, BurstGPT or Mooncake log"
+)
+#: Names of pieces of prompts are whole numbers below this.
+_LARGEST_HASH: Final = 2**53
 _AZURE_MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,9})?(?:\+00:00|Z)?", flags=re.ASCII
 )
@@ -49,8 +54,9 @@ _AZURE_MOMENT: Final = re.compile(
 def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
     """Read a log of requests, plain or gzip; its form is told by its first line.
 
-    Azure's and Mooncake's clocks begin at the first request. Requests without a prompt
-    or without output are left out and counted.
+    Azure's, BurstGPT's and Mooncake's clocks begin at the first request. Requests without a
+    prompt or without output are left out and counted (in BurstGPT: those that failed).
+    Mooncake's ``hash_ids`` become prefixes of pieces of 512 tokens, if all requests have them.
 
     Parameters
     ----------
@@ -66,7 +72,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
         With file and line, for anything else than a log in ascending order of arrival.
     """
     path = Path(path)
-    rows, arrived_s, prompt, output, tier = _columns(path, tiers)
+    rows, arrived_s, prompt, output, tier, prefixes = _columns(path, tiers)
     rows.check_order(arrived_s, "arrival")
     rows.check_range(arrived_s, "arrival", "seconds, 0 or more")
     for name, tokens in (("prompt tokens", prompt), ("output tokens", output)):
@@ -84,28 +90,36 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
         output_tokens=output[keep].astype(np.int64),
         tier=tier[keep],
         skipped={reason: int(count) for reason, count in counts.items() if count},
+        prefixes=None if prefixes is None else prefixes.chosen(keep),
     )
 
 
-def _columns(path: Path, tiers: Sequence[str]) -> tuple[Rows, Floats, Floats, Floats, IntColumn]:
-    """Return places, arrivals, lengths and tiers of a log of any form."""
+def _columns(
+    path: Path, tiers: Sequence[str]
+) -> tuple[Rows, Floats, Floats, Floats, IntColumn, Prefixes | None]:
+    """Return places, arrivals, lengths, tiers and prefixes of a log of any form."""
     if read_lines(path, _EXPECTED)[0].lstrip().startswith(b"{"):
         _refuse_untold_tiers(path, tiers)
-        rows, (stamp_ms, prompt, output) = _json_rows(path)
+        rows, (stamp_ms, prompt, output), prefixes = _json_rows(path)
         rows.check_range(stamp_ms, MOONCAKE[0], "milliseconds, 0 or more", high=LONGEST_S / MILLI)
-        return rows, (stamp_ms - stamp_ms[0]) * MILLI, prompt, output, np.zeros(len(rows), dtype=np.int64)
-    which, cells = read_csv(path, (TIERED, OWN, AZURE), _EXPECTED)
+        arrived_s = (stamp_ms - stamp_ms[0]) * MILLI
+        return rows, arrived_s, prompt, output, np.zeros(len(rows), dtype=np.int64), prefixes
+    which, cells = read_csv(path, (TIERED, OWN, AZURE, BURSTGPT), _EXPECTED)
     if which != 0:
         _refuse_untold_tiers(path, tiers)
     tier = np.zeros(len(cells), dtype=np.int64)
+    names: tuple[str, ...]
     if which == 2:
         arrived_s, names = _azure_clock(cells), AZURE
+    elif which == 3:
+        arrived_s, names = cells.numbers(BURSTGPT[0], "seconds, 0 or more"), BURSTGPT
+        arrived_s = arrived_s - arrived_s[0]
     else:
         arrived_s, names = cells.numbers("arrived_s", "seconds, 0 or more"), OWN
         if which == 0:
             tier = _tiers(cells, tiers)
     prompt, output = (cells.parse(cells.columns[name], name, "a whole number") for name in names[1:])
-    return cells, arrived_s, prompt, output, tier
+    return cells, arrived_s, prompt, output, tier, None
 
 
 def _refuse_untold_tiers(path: Path, tiers: Sequence[str]) -> None:
@@ -140,21 +154,33 @@ def _tiers(cells: Cells, tiers: Sequence[str]) -> IntColumn:
     return np.asarray([index[name] for name in cells.columns["tier"]], dtype=np.int64)
 
 
-def _json_rows(path: Path) -> tuple[Rows, tuple[Floats, Floats, Floats]]:
-    """Return the three numbers of every JSON line."""
+def _json_rows(path: Path) -> tuple[Rows, tuple[Floats, Floats, Floats], Prefixes | None]:
+    """Return the three numbers of every JSON line, and the pieces that prompts begin with."""
     line: list[int] = []
     values: list[tuple[float, ...]] = []
+    counts: list[int] = []
+    pieces: list[int] = []
     for number, text in enumerate(read_lines(path, _EXPECTED), start=1):
         if text.isspace() or not text:
             continue
         line.append(number)
-        values.append(_json_numbers(Rows(path, line), text))
+        rows = Rows(path, line)
+        record = _json_record(rows, text)
+        values.append(_json_numbers(rows, record))
+        if "hash_ids" in record:
+            found = _json_pieces(rows, record["hash_ids"], values[-1][1])
+            counts.append(len(found))
+            pieces.extend(found)
     columns = np.asarray(values, dtype=np.float64).T
-    return Rows(path, line), (columns[0], columns[1], columns[2])
+    prefixes = None
+    if len(counts) == len(line):
+        offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        prefixes = Prefixes(offsets, np.asarray(pieces, dtype=np.int64), MOONCAKE_PIECE)
+    return Rows(path, line), (columns[0], columns[1], columns[2]), prefixes
 
 
-def _json_numbers(rows: Rows, text: bytes) -> tuple[float, ...]:
-    """Return the three numbers of the newest line, or refuse it."""
+def _json_record(rows: Rows, text: bytes) -> dict[str, Any]:
+    """Return the newest line as an object, or refuse it."""
     row = len(rows) - 1
     try:
         record = json.loads(text)
@@ -162,6 +188,26 @@ def _json_numbers(rows: Rows, text: bytes) -> tuple[float, ...]:
         rows.refuse(row, f"no JSON object ({type(error).__name__}); expected {', '.join(MOONCAKE)}")
     if not isinstance(record, dict):
         rows.refuse(row, f"{shown(text)} is no JSON object; expected {', '.join(MOONCAKE)}")
+    return record
+
+
+def _json_pieces(rows: Rows, said: object, prompt_tokens: float) -> list[int]:
+    """Return the names of a prompt's pieces, or refuse them."""
+    row = len(rows) - 1
+    expected = f"whole numbers, 0 or more, one for each {MOONCAKE_PIECE} tokens of the prompt at most"
+    if not isinstance(said, list):
+        rows.refuse(row, f"hash_ids is {shown(str(said))}; expected {expected}")
+    for name in said:
+        if isinstance(name, bool) or not isinstance(name, int) or not 0 <= name < _LARGEST_HASH:
+            rows.refuse(row, f"hash_ids holds {shown(str(name))}; expected {expected}")
+    if len(said) > -(-prompt_tokens // MOONCAKE_PIECE):
+        rows.refuse(row, f"hash_ids has {len(said)} names for {prompt_tokens:g} tokens; expected {expected}")
+    return said
+
+
+def _json_numbers(rows: Rows, record: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the three numbers of the newest line, or refuse it."""
+    row = len(rows) - 1
     numbers = []
     for name in MOONCAKE:
         value = record.get(name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from simulator.foundation.errors import CatalogError, TraceError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
-from simulator.workload.arrivals import ARRIVALS, ArrivalStream
+from simulator.workload.arrivals import ArrivalStream, arrivals_of
 from simulator.workload.lengths import Lengths, LengthStream
 
 
@@ -130,8 +130,8 @@ class DrawnRequests:
         The run's random streams, and the service's name in them.
     tier_shares
         Share of each tier; they sum to 1. One tier if not given.
-    arrivals
-        A row of `ARRIVALS`.
+    arrivals, cv
+        One of `arrivals.ARRIVALS`, and how bursty it is, if it can be.
     """
 
     def __init__(
@@ -143,12 +143,11 @@ class DrawnRequests:
         *,
         tier_shares: Sequence[float] = (1.0,),
         arrivals: str = "poisson",
+        cv: float | None = None,
     ) -> None:
-        if arrivals not in ARRIVALS:
-            raise CatalogError(f"arrivals {arrivals!r}; expected one of {', '.join(ARRIVALS)}")
         self._end_s = rate_per_s.end_s
-        self._arrivals: ArrivalStream = ARRIVALS[arrivals](
-            rate_per_s, streams.stream(f"service/{name}/arrivals")
+        self._arrivals: ArrivalStream = arrivals_of(
+            arrivals, rate_per_s, streams.stream(f"service/{name}/arrivals"), cv
         )
         self._lengths: LengthStream = lengths.stream(streams.stream(f"service/{name}/lengths"))
         self._tiers = Shares(tier_shares, f"tiers of service {name}")

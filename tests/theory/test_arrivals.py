@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from simulator.foundation.step_series import StepSeries
-from simulator.workload.arrivals import PoissonArrivals
+from simulator.workload.arrivals import GammaArrivals, PoissonArrivals
 
 SIGMAS = 4.0
 
@@ -90,3 +90,31 @@ def test_arrivals_within_a_step_are_uniform():
     steps = np.arange(1, count + 1) / count
     distance = max(np.max(steps - found), np.max(found - steps + 1.0 / count))
     assert math.sqrt(count) * distance < 2.2
+
+
+@pytest.mark.parametrize("cv", [0.5, 1.0, 3.0])
+def test_bursts_have_the_mean_and_the_spread_of_a_gamma_renewal_process(cv):
+    """Gaps have mean 1/rate and standard deviation cv/rate; the count's variance is cv^2 its mean.
+
+    A sample variance of Gamma gaps with shape k has relative variance (2 + 6/k)/n.
+    """
+    rate_per_s, span_s = 20.0, 20_000.0
+    stream = GammaArrivals(StepSeries.constant(rate_per_s, span_s), np.random.default_rng(3), cv)
+    found = np.concatenate([stream.next_block(100_000) for _ in range(8)])
+    count = len(found)
+    mean = rate_per_s * span_s
+    assert abs(count - mean) < SIGMAS * cv * math.sqrt(mean)
+    spread = np.diff(found).var() * rate_per_s**2
+    shape = cv**-2.0
+    assert abs(spread / cv**2 - 1.0) < SIGMAS * math.sqrt((2.0 + 6.0 / shape) / count)
+
+
+def test_blocks_of_any_size_give_the_same_bursts():
+    rate = StepSeries([0.0, 100.0], [5.0, 20.0], 300.0)
+    whole = GammaArrivals(rate, np.random.default_rng(1), 4.0).next_block(100_000)
+    stream = GammaArrivals(rate, np.random.default_rng(1), 4.0)
+    parts = []
+    while len(block := stream.next_block(7)):
+        parts.append(block)
+    # Gamma numbers are drawn by rejection, one after another: the block does not matter.
+    assert np.array_equal(np.concatenate(parts), whole)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -120,3 +122,19 @@ def test_multipliers_printed_with_few_digits_still_have_a_mean_of_one():
     assert Demand(7.0, ShapeSpec("printed", "Printed", week)).rate_per_s(
         BERLIN, WEEK_S
     ).mean() == pytest.approx(7.0, rel=1e-12)
+
+
+def test_growth_doubles_in_its_time_and_counts_exactly():
+    """The integral of r 2^(t/d) from 0 to d is r d / ln 2."""
+    calendar = Calendar.from_text("2024-01-01 00:00 UTC")
+    rate = Demand(2.0, doubling_s=86_400.0).rate_per_s(calendar, 2 * 86_400.0)
+    day = np.array([0.0, 86_400.0, 2 * 86_400.0])
+    counts = rate.integrals_between(day)
+    assert counts[0] == pytest.approx(2.0 * 86_400.0 / math.log(2.0), rel=1e-12)
+    assert counts[1] == pytest.approx(2.0 * counts[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("doubling_s", [0.0, -5.0, math.inf, math.nan])
+def test_a_doubling_time_that_cannot_be_is_refused(doubling_s):
+    with pytest.raises(CatalogError, match="doubling time"):
+        Demand(1.0, doubling_s=doubling_s)

@@ -7,7 +7,7 @@ import pytest
 
 from simulator.catalog.entries import LengthsSpec
 from simulator.foundation.errors import CatalogError
-from simulator.workload.lengths import LognormalLengths
+from simulator.workload.lengths import LoggedLengths, LognormalLengths
 
 SPEC = {
     "name": "chat",
@@ -82,3 +82,19 @@ def test_means_that_no_law_has_are_refused(given, message):
 def test_impossible_laws_are_refused(change, message):
     with pytest.raises(CatalogError, match=message):
         LognormalLengths(spec(**change))
+
+
+def test_pairs_of_a_log_stay_together_in_blocks_of_any_size():
+    logged = LoggedLengths(np.array([10, 20, 30]), np.array([1, 2, 3]))
+    assert (logged.mean_prompt_tokens, logged.mean_output_tokens) == (20.0, 2.0)
+    prompt, output = logged.stream(np.random.default_rng(1)).next_block(3000)
+    assert np.array_equal(prompt, 10 * output)
+    assert set(output.tolist()) == {1, 2, 3}
+    stream = logged.stream(np.random.default_rng(1))
+    again = np.concatenate([stream.next_block(n)[0] for n in (1, 0, 999, 2000)])
+    assert np.array_equal(again, prompt)
+
+
+def test_a_log_without_lengths_is_refused():
+    with pytest.raises(CatalogError, match="expected as many of both"):
+        LoggedLengths(np.array([1]), np.array([], dtype=np.int64))

@@ -65,13 +65,54 @@ def test_azures_form_counts_from_its_first_request(tmp_path):
 
 def test_mooncakes_form_has_milliseconds(tmp_path):
     text = (
-        '{"timestamp": 100, "input_length": 7, "output_length": 5, "hash_ids": [0, 1]}\n'
+        '{"timestamp": 100, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]}\n'
         "\n"
-        '{"timestamp": 1600, "input_length": 9, "output_length": 6, "hash_ids": []}\n'
+        '{"timestamp": 1600, "input_length": 9, "output_length": 6}\n'
     )
     table = read_requests(written(tmp_path, text))
     assert table.arrived_s.tolist() == [0.0, 1.5]
-    assert table.prompt_tokens.tolist() == [7, 9]
+    assert table.prompt_tokens.tolist() == [700, 9]
+    # One request does not say what it begins with, so nothing is known of prefixes.
+    assert table.prefixes is None
+
+
+def test_mooncakes_hashes_become_prefixes(tmp_path):
+    text = (
+        '{"timestamp": 0, "input_length": 1200, "output_length": 5, "hash_ids": [7, 8, 9]}\n'
+        '{"timestamp": 5, "input_length": 600, "output_length": 0, "hash_ids": [7, 11]}\n'
+        '{"timestamp": 9, "input_length": 9, "output_length": 6, "hash_ids": []}\n'
+        '{"timestamp": 9, "input_length": 513, "output_length": 6, "hash_ids": [7, 8]}\n'
+    )
+    table = read_requests(written(tmp_path, text))
+    assert table.skipped == {"no output tokens": 1}
+    assert table.prefixes.tokens == 512
+    assert table.prefixes.offsets.tolist() == [0, 3, 3, 5]
+    assert table.prefixes.hashes.tolist() == [7, 8, 9, 7, 8]
+    part = table.rows(1, 99).prefixes
+    assert (part.offsets.tolist(), part.hashes.tolist()) == ([0, 0, 2], [7, 8])
+    assert table.rows(7, 9).prefixes.offsets.tolist() == [0]
+
+
+@pytest.mark.parametrize("said", ["[1, 2]", "[-1]", "[0.5]", "[true]", "7", '["a"]'])
+def test_hashes_that_cannot_be_are_refused_with_their_line(tmp_path, said):
+    text = '{"timestamp": 0, "input_length": 5, "output_length": 5, "hash_ids": [3]}\n'
+    text += f'{{"timestamp": 0, "input_length": 5, "output_length": 5, "hash_ids": {said}}}\n'
+    with pytest.raises(TraceError, match=r":2: hash_ids .* expected whole numbers"):
+        read_requests(written(tmp_path, text))
+
+
+def test_burstgpts_form_counts_from_its_first_request_and_drops_failures(tmp_path):
+    text = (
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+        "5,ChatGPT,472,18,490,Conversation log\n"
+        "45,ChatGPT,1087,0,1087,Conversation log\n"
+        "118.5,GPT-4,417,276,693,API log\n"
+    )
+    table = read_requests(written(tmp_path, text))
+    assert table.arrived_s.tolist() == [0.0, 113.5]
+    assert table.prompt_tokens.tolist() == [472, 417]
+    assert table.output_tokens.tolist() == [18, 276]
+    assert table.skipped == {"no output tokens": 1}
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,17 @@ def test_constant_arrivals_are_even():
 
 
 def test_an_unknown_kind_of_arrivals_is_refused():
-    with pytest.raises(CatalogError, match="arrivals 'bursty'; expected one of poisson, constant"):
+    with pytest.raises(CatalogError, match="arrivals 'bursty'; expected one of poisson, gamma, constant"):
         source(arrivals="bursty")
+
+
+def test_bursts_need_their_cv_and_nothing_else_takes_one():
+    with pytest.raises(CatalogError, match="arrivals gamma: cv is missing"):
+        source(arrivals="gamma")
+    with pytest.raises(CatalogError, match="arrivals poisson: cv has no effect"):
+        source(arrivals="poisson", cv=2.0)
+    with pytest.raises(CatalogError, match="cv 0; expected above 0"):
+        source(arrivals="gamma", cv=0.0)
 
 
 @pytest.mark.parametrize("shares", [(), (0.5,), (0.5, 0.6), (1.5, -0.5), (float("nan"), 1.0)])
