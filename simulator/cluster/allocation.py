@@ -61,14 +61,57 @@ def lowest_bits(mask: int, count: int) -> int:
             high = middle
 
 
+def stretches(nodes: int, width: int, first: int, within: int = -1) -> list[int]:
+    """Return the nodes of each leaf or pod as a mask, without those that have none of `within`.
+
+    Parameters
+    ----------
+    nodes
+        Of the pool. [count]
+    width
+        Nodes of a whole leaf or pod; 0: one holds all. [count]
+    first
+        Where the pool's nodes begin among all that the fabric joins.
+
+    Examples
+    --------
+    >>> [bin(mask) for mask in stretches(5, 4, 2)]
+    ['0b11', '0b11100']
+    """
+    if not width:
+        return [(1 << nodes) - 1]
+    found = []
+    begin = 0
+    while begin < nodes:
+        end = min(nodes, begin + width - (first + begin) % width)
+        mask = (1 << end) - (1 << begin)
+        if mask & within:
+            found.append(mask)
+        begin = end
+    return found
+
+
 class PoolFree:
     """The free GPUs of one pool."""
 
-    __slots__ = ("down", "free_gpus", "gpus_per_node", "held", "levels", "nodes", "pool")
+    __slots__ = (
+        "down",
+        "first_node",
+        "free_gpus",
+        "gpus_per_node",
+        "held",
+        "levels",
+        "nodes",
+        "nodes_per_leaf",
+        "nodes_per_pod",
+        "pool",
+    )
 
     def __init__(self, pool: int, nodes: int, gpus_per_node: int) -> None:
         self.pool = pool
         self.nodes = nodes
+        #: Nodes below a leaf and in a pod of the fabric (0: all), and where the pool's begin there.
+        self.nodes_per_leaf = self.nodes_per_pod = self.first_node = 0
         self.gpus_per_node = gpus_per_node
         #: levels[k]: healthy nodes with exactly k free GPUs.
         self.levels = [0] * (gpus_per_node + 1)

@@ -22,14 +22,14 @@ from simulator.performance.given import GivenProfile
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.demand import Demand
-from simulator.workload.lengths import Lengths, LognormalLengths
+from simulator.workload.lengths import Lengths, LoggedLengths, LognormalLengths
 from simulator.workload.request_log import read_requests
 from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource, RequestTable
 
@@ -130,7 +130,9 @@ class ServiceBuilder:
         minimum = len(roles) or service.replicas.minimum
         maximum = len(roles) or service.replicas.highest
         node, _ = jobs.machine(pools[0])
-        nic = jobs.site_of(pools[0]).fabric.link_bytes_per_s or node.nic_bandwidth_bytes_per_s or 0.0
+        nic = (
+            jobs.site_of(pools[0]).fabric.values["link_bytes_per_s"] or node.nic_bandwidth_bytes_per_s or 0.0
+        )
         rules = ServiceRules(
             name=service.name,
             tenant=service.tenant or service.name,
@@ -270,6 +272,7 @@ class ServiceBuilder:
             service.name,
             tier_shares=tuple(tier.share_fraction for tier in service.tiers) or (1.0,),
             arrivals=service.demand.arrivals,
+            cv=service.demand.cv,
         )
 
     def _rate_per_s(self, service: Service) -> StepSeries:
@@ -277,21 +280,21 @@ class ServiceBuilder:
         jobs, demand = self.jobs, service.demand
         assert demand is not None
         shape = jobs.scenario.catalog.shape(demand.shape) if demand.shape != "flat" else None
+        rhythm = (shape, demand.peak_to_mean, demand.doubling_s)
         if demand.requests_per_s is not None:
-            wanted = Demand(demand.requests_per_s, shape, demand.peak_to_mean)
+            wanted = Demand(demand.requests_per_s, *rhythm)
         elif demand.tokens_per_s is not None:
             mean_tokens = self._lengths(service).mean_output_tokens
-            wanted = Demand.of_tokens(demand.tokens_per_s, mean_tokens, shape, demand.peak_to_mean)
+            wanted = Demand.of_tokens(demand.tokens_per_s, mean_tokens, *rhythm)
         elif demand.users is not None:
             assert demand.requests_per_user_per_s is not None
-            wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, shape, demand.peak_to_mean)
+            wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, *rhythm)
         else:
             assert demand.gpu_seconds_per_s is not None
             wanted = Demand.of_gpu_time(
                 demand.gpu_seconds_per_s,
                 self._gpu_s_per_request(service, self._lengths(service)),
-                shape,
-                demand.peak_to_mean,
+                *rhythm,
             )
         return wanted.rate_per_s(jobs.scenario.calendar, jobs.horizon_s)
 
@@ -300,6 +303,9 @@ class ServiceBuilder:
         assert choice is not None
         if choice.name is not None:
             return LognormalLengths(self.scenario.catalog.lengths(choice.name))
+        if choice.path is not None:
+            log = read_requests(Path(choice.path))
+            return LoggedLengths(log.prompt_tokens, log.output_tokens)
         if choice.prompt_mean is None or choice.output_mean is None:
             raise BuildError(
                 f"workloads.{service.name}.lengths: give a catalog name, or prompt_mean and output_mean"

@@ -18,11 +18,20 @@ _PRIORITIES: Final[dict[str, Priority]] = {
     "node-fault": Priority.FAILURE,
     "leaf-fault": Priority.FAILURE,
     "leaf-fault-over": Priority.REPAIR,
+    "switch-fault": Priority.FAILURE,
+    "switch-fault-over": Priority.REPAIR,
+    "link-fault": Priority.FAILURE,
+    "link-fault-over": Priority.REPAIR,
+    "nic-fault": Priority.FAILURE,
+    "nic-fault-over": Priority.REPAIR,
     "set-power": Priority.CONTROL,
     "move": Priority.CONTROL,
     "route": Priority.CONTROL,
     "scale": Priority.CONTROL,
 }
+
+#: What ends by itself after a while.
+_PASSING: Final = ("leaf-fault", "switch-fault", "link-fault", "nic-fault", "cooling-fault")
 
 
 class Script:
@@ -33,7 +42,7 @@ class Script:
         steps = []
         for number, step in enumerate(engine.world.script):
             steps.append((snap(step.at_s), number, step))
-            if step.kind in ("leaf-fault", "cooling-fault"):
+            if step.kind in _PASSING:
                 end_s = step.at_s + step.values["lasts_s"]
                 over = ScriptStep(end_s, f"{step.kind}-over", step.values)
                 steps.append((snap(end_s), number, over))
@@ -68,10 +77,20 @@ class Script:
         match step.kind:
             case "node-fault":
                 engine.failures.fault(values["pool"], values["node"], values["lasts_s"])
-            case "leaf-fault":
-                engine.fabric.leaf_fault(values["site"], values["leaf"], broken=True)
-            case "leaf-fault-over":
-                engine.fabric.leaf_fault(values["site"], values["leaf"], broken=False)
+            case "leaf-fault" | "leaf-fault-over":
+                engine.fabric.leaf_fault(values["site"], values["leaf"], broken=step.kind == "leaf-fault")
+            case "switch-fault" | "switch-fault-over" | "link-fault" | "link-fault-over":
+                engine.fabric.part_fault(
+                    values["site"],
+                    step.kind.split("-")[0],
+                    values["part"],
+                    values["left_fraction"],
+                    broken=not step.kind.endswith("over"),
+                )
+            case "nic-fault" | "nic-fault-over":
+                engine.fabric.nic_fault(
+                    values["pool"], values["node"], values["ports"], broken=step.kind == "nic-fault"
+                )
             case "cooling-fault":
                 engine.power.set_cooling(values["site"], values["capacity_fraction"])
             case "cooling-fault-over":

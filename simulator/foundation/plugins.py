@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 
 from simulator.foundation.errors import PolicyError, UnknownNameError
 from simulator.foundation.names import hint
-from simulator.foundation.quantity import Quantity
+from simulator.foundation.quantity import OVERSUBSCRIPTION, Quantity
 
 #: Base unit -> what the names of fields holding it end in.
 SUFFIXES: Final[Mapping[str, str]] = {
@@ -49,6 +49,7 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "litres/s": "_litres_per_s",
     "1/s": "_per_s",
     "gpu-s": "_gpu_s",
+    OVERSUBSCRIPTION: "",
     "": "",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,9 @@ class Quantity:
 
     unit: str
 
+
+#: Bandwidth below over bandwidth above, which people write as "1:7".
+OVERSUBSCRIPTION: Final = "below:above"
 
 Seconds = Annotated[float, Quantity("s")]
 Watts = Annotated[float, Quantity("W")]
@@ -38,6 +41,7 @@ Metres = Annotated[float, Quantity("m")]
 #: Between 0 and 1; `Ratio` may be anything.
 Fraction = Annotated[float, Quantity("fraction")]
 Ratio = Annotated[float, Quantity("ratio")]
+Oversubscription = Annotated[float, Quantity(OVERSUBSCRIPTION)]
 Usd = Annotated[float, Quantity("USD")]
 UsdPerKwh = Annotated[float, Quantity("USD/kWh")]
 UsdPerW = Annotated[float, Quantity("USD/W")]

@@ -143,6 +143,7 @@ _TABLES: Final[Mapping[str, Mapping[str, Decimal]]] = {
     "m": _table({"m": 1.0, "km": KILO, "ft": 0.3048}),
     "fraction": _table({"": 1.0, "%": 0.01}),
     "ratio": _table({"": 1.0, "%": 0.01}),
+    "below:above": _table({"": 1.0}),
     "USD": _money(),
     "USD/kWh": _money_over(_KWH),
     "USD/W": _money_over(_POWER),
@@ -352,7 +353,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "K": "a difference of temperatures", "USD": "money", "USD/kWh": "a price of energy", "g": "mass",
     "g/kWh": "carbon intensity", "litres": "volume", "litres/kWh": "water per energy",
     "1/s": "a rate", "gpu-s": "GPU time", "USD/t": "a price of carbon", "fraction": "a fraction",
-    "ratio": "a ratio", "": "a count",
+    "ratio": "a ratio", "below:above": "an oversubscription", "": "a count",
 }  # fmt: skip
 
 
@@ -389,6 +390,7 @@ _RENDERED: Final[Mapping[str, tuple[tuple[str, float], ...]]] = {
     "K": (("K", 1.0),),
     "fraction": (("%", 0.01),),
     "ratio": (("", 1.0),),
+    "below:above": (("", 1.0),),
     "USD": (("USD", 1.0), ("kUSD", KILO), ("MUSD", MEGA), ("BUSD", GIGA)),
     "USD/kWh": (("USD/MWh", 1e-3),),
     "USD/litre": (("USD/m3", 1e-3),),
@@ -467,6 +469,7 @@ def exact(value: float, unit: str) -> str:
 
 _BASE_SPELLING: Final[Mapping[str, str]] = {
     "bytes": "B", "bytes/s": "B/s", "flop": "FLOP", "flop/s": "FLOP/s", "fraction": "", "ratio": "",
+    "below:above": "",
     "litres": "L", "litres/kWh": "L/kWh", "litres/s": "L/s", "USD/litre": "USD/L", "1/s": "per s",
     "gpu-s": "GPU-s",
 }  # fmt: skip

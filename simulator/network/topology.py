@@ -1,25 +1,68 @@
-"""A datacenter's fabric at the level of switches: leaves, pods, what their uplinks carry.
+"""A datacenter's fabric at the level of switches: what its links carry and which of them a job crosses.
 
-Nodes are numbered along the leaves and leaves along the pods. Uplinks of one switch are one
-link of their summed bandwidth, which is what fair hashing over them comes to. A node's own
-ports are not links here: each GPU has its own, and the performance model knows its rate.
+A shape (`trees`, `dragonfly`, `torus`) is chosen by name and wires machines into a `Fabric`.
+Cables between the same two places are one link of their summed bandwidth, which is what fair
+hashing over them comes to; both ways of a link are alike and the busier one counts. A node's own
+ports are not links: each GPU has its own, and the performance model knows its rate.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.foundation.errors import UnknownNameError
 from simulator.foundation.names import hint
 from simulator.network.sharing import Flow
 from simulator.network.spread import Spread
+from simulator.network.traffic import Traffic, pairs_of
 
 if TYPE_CHECKING:
     import networkx
 
-FABRIC_KINDS: Final = ("fat-tree", "rail-optimised")
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+#: Most names that an error lists.
+_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What a shape wires.
+
+    Parameters
+    ----------
+    nodes, gpus_per_node
+        [count]
+    port_bytes_per_s
+        Of one GPU into the fabric, one direction. [B/s]
+    nodes_per_domain
+        Nodes of one scale-up domain. [count]
+    """
+
+    nodes: int
+    gpus_per_node: int
+    port_bytes_per_s: float
+    nodes_per_domain: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse machines that cannot be."""
+        for name in ("nodes", "gpus_per_node", "nodes_per_domain"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"fabric: {name} is {getattr(self, name)}; expected at least 1")
+        if not self.port_bytes_per_s > 0.0:
+            raise ValueError(f"fabric: port_bytes_per_s {self.port_bytes_per_s} must be above 0")
+
+    @property
+    def node_bytes_per_s(self) -> float:
+        """Return what all ports of a node carry, one direction. [B/s]"""
+        return self.gpus_per_node * self.port_bytes_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +72,14 @@ class Tier:
     Parameters
     ----------
     name
-        ``leaf``, ``pod`` or ``core``.
+        ``leaf``, ``pod`` or ``core``; ``router``, ``group`` or ``global``.
     nodes
         Nodes below one switch (or plane of switches) of this level. [count]
     up_bytes_per_s
-        Bandwidth that one such unit has upwards, 0 at the top. [B/s]
+        Bandwidth that one such unit has outwards, 0 at the top. [B/s]
     oversubscription
-        Bandwidth below over bandwidth upwards; 1 at the top.
+        Bandwidth of the nodes below over bandwidth outwards, relative to the tier below; 1 at
+        the top.
     """
 
     name: str
@@ -44,189 +88,288 @@ class Tier:
     oversubscription: float
 
 
-@dataclass(frozen=True)
-class Fabric:
-    """A fat tree or a rail-optimised fabric of one, two or three tiers.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something of the fabric that is broken, or works in part.
 
     Parameters
     ----------
-    kind
-        ``fat-tree``: all GPUs of a node hang on one leaf. ``rail-optimised``: GPU i of every
-        node in a group hangs on the group's leaf i.
-    nodes, gpus_per_node
-        Size of the pool. [count]
-    port_bytes_per_s
-        Of one GPU into the fabric, one direction. [B/s]
-    nodes_per_leaf
-        Nodes below one leaf (one group of leaves if rail-optimised); 0: one leaf holds all.
-    leaves_per_pod
-        Leaves (groups) of one pod; 0: a single pod.
-    oversubscription
-        Bandwidth below over bandwidth above at the highest tier that has something above it:
-        at the leaves with one pod, else at the pods. 7 is written ``1:7`` in a scenario.
-    nodes_per_domain
-        Nodes of one scale-up domain. [count]
-    lost_leaves
-        Leaf switches that are down, by index.
+    what
+        ``switch`` (a leaf or router by number), ``link`` or ``nic`` (a node by number).
+    index
+        Which one.
+    left_fraction
+        What still works of it.
     """
 
-    kind: str
-    nodes: int
-    gpus_per_node: int
-    port_bytes_per_s: float
-    nodes_per_leaf: int = 0
-    leaves_per_pod: int = 0
-    oversubscription: float = 1.0
-    nodes_per_domain: int = 1
-    lost_leaves: tuple[int, ...] = ()
-    capacities_bytes_per_s: tuple[float, ...] = field(init=False, compare=False, repr=False)
+    what: Literal["switch", "link", "nic"]
+    index: int
+    left_fraction: float = 0.0
+
+
+class Topology(Protocol):
+    """A shape of fabric, as a scenario describes it."""
+
+    link_bytes_per_s: float | None
+    in_network: bool
+
+    def build(self, machines: Machines) -> Fabric:
+        """Return the fabric over some machines; ValueError if they do not fit."""
+
+
+@dataclass(frozen=True)
+class Fabric(ABC):
+    """What all fabrics know; nodes are numbered along the wiring.
+
+    Parameters
+    ----------
+    machines
+        The nodes and their ports.
+    faults
+        What is broken now; of several that meet, the worst counts.
+    capacities_bytes_per_s
+        Of each link, one direction, faults included, shape (links,). [B/s]
+    """
+
+    machines: Machines
+    faults: tuple[Fault, ...] = ()
+    capacities_bytes_per_s: FloatArray = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse shapes that cannot be, and derive the links."""
-        if self.kind not in FABRIC_KINDS:
-            raise ValueError(f"fabric kind {self.kind!r}: {hint(self.kind, FABRIC_KINDS)}")
-        for name in ("nodes", "gpus_per_node", "nodes_per_domain"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"fabric: {name} is {getattr(self, name)}; expected at least 1")
-        if not self.port_bytes_per_s > 0.0 or not self.oversubscription >= 1.0:
-            raise ValueError(
-                f"fabric: port_bytes_per_s {self.port_bytes_per_s} must be above 0 and "
-                f"oversubscription {self.oversubscription} at least 1"
-            )
-        for leaf in self.lost_leaves:
-            if not 0 <= leaf < self.switches:
-                raise ValueError(f"fabric: no leaf switch {leaf}; there are {self.switches}, from 0")
-        node_bytes_per_s = self.gpus_per_node * self.port_bytes_per_s
-        per_leaf = min(self.nodes, self.nodes_per_leaf or self.nodes)
-        leaf_over = self.oversubscription if self.pods == 1 else 1.0
-        up = [per_leaf * node_bytes_per_s / leaf_over] * self.leaves
-        if self.kind == "rail-optimised":
-            # A lost rail takes its share of the group's uplinks along.
-            for leaf in self.lost_leaves:
-                up[leaf // self.gpus_per_node] *= 1.0 - 1.0 / self.gpus_per_node
-        pod_nodes = per_leaf * (self.leaves_per_pod or self.leaves)
-        pods = [pod_nodes * node_bytes_per_s / self.oversubscription] * self.pods
-        object.__setattr__(self, "capacities_bytes_per_s", tuple(up + pods))
+        """Derive the links, and take from them what is broken."""
+        capacities = self.whole_capacities()
+        for fault in self.faults:
+            if fault.what == "link":
+                capacities[fault.index] *= fault.left_fraction
+            elif fault.what == "switch":
+                self.lose_switch(capacities, fault)
+        object.__setattr__(self, "capacities_bytes_per_s", capacities)
+
+    # ------------------------------------------------------------------ what a shape says
+
+    @abstractmethod
+    def whole_capacities(self) -> FloatArray:
+        """Return the capacity of each link when nothing is broken. [B/s]"""
+
+    @abstractmethod
+    def lose_switch(self, capacities: FloatArray, fault: Fault) -> None:
+        """Take from the links what a lost switch takes along."""
+
+    @abstractmethod
+    def edges_of(self, nodes: IntArray) -> IntArray:
+        """Return the leaf (group of rails, router) that each node hangs on."""
+
+    @abstractmethod
+    def pods_of(self, nodes: IntArray) -> IntArray:
+        """Return the pod (group of routers) in which each node is."""
+
+    @abstractmethod
+    def routes(self, source: IntArray, target: IntArray) -> tuple[IntArray, IntArray]:
+        """Return (pair, way) for every link that each pair of nodes crosses; way is 2 x link + direction."""
+
+    @abstractmethod
+    def link_name(self, link: int) -> str:
+        """Return what people call a link."""
+
+    @abstractmethod
+    def link_named(self, name: str) -> int | None:
+        """Return the link of a name, or None."""
+
+    @abstractmethod
+    def switch_name(self, switch: int) -> str:
+        """Return what people call a leaf switch or router."""
 
     @property
-    def leaves(self) -> int:
-        """Return the leaves (groups of leaves if rail-optimised). [count]"""
-        return -(-self.nodes // self.nodes_per_leaf) if self.nodes_per_leaf else 1
-
-    @property
-    def pods(self) -> int:
-        """Return the pods. [count]"""
-        return -(-self.leaves // self.leaves_per_pod) if self.leaves_per_pod else 1
-
-    @property
+    @abstractmethod
     def switches(self) -> int:
-        """Return the leaf switches: one a leaf, or one a rail of each group. [count]"""
-        return self.leaves * (self.gpus_per_node if self.kind == "rail-optimised" else 1)
+        """Return the leaf switches or routers. [count]"""
 
-    def leaf_of(self, node: int) -> int:
-        """Return the leaf (group) below which a node hangs."""
-        return node // self.nodes_per_leaf if self.nodes_per_leaf else 0
+    @abstractmethod
+    def nodes_of_switch(self, switch: int) -> range:
+        """Return the nodes that hang on a leaf switch or router."""
 
-    def pod_of(self, node: int) -> int:
-        """Return the pod in which a node is."""
-        return self.leaf_of(node) // self.leaves_per_pod if self.leaves_per_pod else 0
+    @abstractmethod
+    def nodes_behind(self, link: int) -> range:
+        """Return the nodes that nobody else reaches without a link; empty where there is a way round."""
 
-    def nodes_of_leaf(self, leaf_switch: int) -> range:
-        """Return the nodes below a leaf switch."""
-        group = leaf_switch // self.gpus_per_node if self.kind == "rail-optimised" else leaf_switch
-        width = self.nodes_per_leaf or self.nodes
-        return range(group * width, min(self.nodes, (group + 1) * width))
+    @property
+    @abstractmethod
+    def nodes_per_edge(self) -> int:
+        """Return the nodes of a whole leaf or router. [count]"""
 
+    @property
+    @abstractmethod
+    def nodes_per_pod(self) -> int:
+        """Return the nodes of a whole pod or group; 0 if there is one only. [count]"""
+
+    @abstractmethod
     def tiers(self) -> tuple[Tier, ...]:
         """Return the levels from the nodes outwards, as the links have them."""
-        node_bytes_per_s = self.gpus_per_node * self.port_bytes_per_s
-        per_leaf = min(self.nodes, self.nodes_per_leaf or self.nodes)
-        if self.leaves == 1:
-            return (Tier("leaf", per_leaf, 0.0, 1.0),)
-        up = self.capacities_bytes_per_s[0]
-        leaf = Tier("leaf", per_leaf, up, per_leaf * node_bytes_per_s / up)
-        pod_nodes = min(self.nodes, per_leaf * (self.leaves_per_pod or self.leaves))
-        if self.pods == 1:
-            return leaf, Tier("pod", self.nodes, 0.0, 1.0)
-        up = self.capacities_bytes_per_s[self.leaves]
-        pod = Tier("pod", pod_nodes, up, self.oversubscription)
-        return leaf, pod, Tier("core", self.nodes, 0.0, 1.0)
+
+    @abstractmethod
+    def graph(self) -> networkx.Graph:
+        """Return the switches as a graph.
+
+        Nodes carry ``tier`` and, where machines hang on them, ``nodes``; edges carry ``link``
+        (index) and ``bytes_per_s``.
+        """
+
+    @property
+    def ports_per_switch_loss(self) -> float:
+        """Return the part of a node's ports that one lost leaf switch takes."""
+        return 1.0
+
+    @property
+    def ports_above(self) -> float:
+        """Return the switch ports above the leaves for each GPU port below them."""
+        return sum(2.0 / over for over in self.oversubscriptions())
+
+    def oversubscriptions(self) -> list[float]:
+        """Return the bandwidth of the nodes below over that outwards, tier by tier, top left out."""
+        below = 1.0
+        found = []
+        for tier in self.tiers()[:-1]:
+            below *= tier.oversubscription
+            found.append(below)
+        return found
+
+    # ------------------------------------------------------------------ names and faults
+
+    @property
+    def links(self) -> int:
+        """Return how many links there are. [count]"""
+        return len(self.capacities_bytes_per_s)
+
+    def find_link(self, name: str) -> int:
+        """Return the link of a name; UnknownNameError names the nearest."""
+        found = self.link_named(name)
+        if found is None:
+            known = [self.link_name(link) for link in range(min(self.links, _LISTED))]
+            raise UnknownNameError(f"no link {name!r}; there are {self.links}", hint(name, known))
+        return found
+
+    def link_faults(self, name: str, left_fraction: float) -> tuple[Fault, ...]:
+        """Return the faults of a link, or of all links of a kind (``leaf-*``).
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such link.
+        """
+        if not name.endswith("-*"):
+            return (Fault("link", self.find_link(name), left_fraction),)
+        kind = name.removesuffix("*")
+        found = [link for link in range(self.links) if self.link_name(link).startswith(kind)]
+        if not found:
+            raise UnknownNameError(f"no links {name!r}", hint(name, [self.link_name(0)]))
+        return tuple(Fault("link", link, left_fraction) for link in found)
+
+    def switch_faults(self, name: str, left_fraction: float) -> tuple[Fault, ...]:
+        """Return the faults of a leaf switch or router.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such switch.
+        ValueError
+            Part of a single switch is said to be left.
+        """
+        kind, _, number = name.rpartition("-")
+        if self.switch_name(0) != f"{kind}-0" or not number.isdecimal() or int(number) >= self.switches:
+            known = [self.switch_name(switch) for switch in range(min(self.switches, _LISTED))]
+            raise UnknownNameError(f"no switch {name!r}; there are {self.switches}", hint(name, known))
+        if left_fraction > 0.0:
+            raise ValueError("is one switch and lost as a whole; leave `lost` out")
+        return (Fault("switch", int(number)),)
+
+    def with_fault(self, fault: Fault) -> Fabric:
+        """Return this fabric with one thing more broken."""
+        return replace(self, faults=(*self.faults, fault))
+
+    def without_fault(self, fault: Fault) -> Fabric:
+        """Return this fabric with one fault over; an equal one may still hold."""
+        rest = list(self.faults)
+        rest.remove(fault)
+        return replace(self, faults=tuple(rest))
 
     def port_share(self, node: int) -> float:
-        """Return the fraction of a node's ports that still work.
-
-        A fat tree's lost leaf cuts its nodes off (0); a rail's lost leaf takes one port of
-        each node, and the other GPUs lend theirs.
-        """
-        if not self.lost_leaves:
+        """Return the fraction of a node's ports that still work; 0 if it is cut off."""
+        if not self.faults:
             return 1.0
-        lost = sum(1 for leaf in self.lost_leaves if node in self.nodes_of_leaf(leaf))
-        if self.kind == "fat-tree":
-            return 0.0 if lost else 1.0
-        return 1.0 - lost / self.gpus_per_node
+        share = 1.0
+        gone: dict[int, None] = {}
+        for fault in self.faults:
+            if fault.what == "nic" and fault.index == node:
+                share = min(share, fault.left_fraction)
+            elif fault.what == "switch" and node in self.nodes_of_switch(fault.index):
+                gone[fault.index] = None
+        return max(0.0, share - len(gone) * self.ports_per_switch_loss)
 
-    def without_leaf(self, leaf_switch: int) -> Fabric:
-        """Return this fabric with a leaf switch down."""
-        return replace(self, lost_leaves=tuple(sorted({*self.lost_leaves, leaf_switch})))
-
-    def with_leaf(self, leaf_switch: int) -> Fabric:
-        """Return this fabric with a leaf switch repaired."""
-        return replace(self, lost_leaves=tuple(leaf for leaf in self.lost_leaves if leaf != leaf_switch))
+    # ------------------------------------------------------------------ what crosses what
 
     def spread(self, gpus_on_node: Mapping[int, int]) -> Spread:
         """Return the spread of a placement given as node index to GPUs taken there."""
-        return Spread.of_nodes(
-            gpus_on_node,
-            nodes_per_leaf=self.nodes_per_leaf,
-            leaves_per_pod=self.leaves_per_pod,
-            nodes_per_domain=self.nodes_per_domain,
+        nodes = np.fromiter(gpus_on_node, dtype=np.int64, count=len(gpus_on_node))
+        gpus = np.fromiter(gpus_on_node.values(), dtype=np.int64, count=len(gpus_on_node))
+        edges, below = np.unique(self.edges_of(nodes), return_counts=True)
+        domains = nodes // self.machines.nodes_per_domain
+        return Spread(
+            ranks=int(gpus.sum()),
+            gpus_per_node=int(gpus.max()),
+            nodes=len(nodes),
+            leaves=len(edges),
+            nodes_per_leaf_max=int(below.max()),
+            pods=len(np.unique(self.pods_of(nodes))),
+            domain_gpus=int(np.bincount(domains - domains.min(), gpus).max()),
         )
 
-    def flow(
+    def flows(
         self,
         key: str,
         gpus_on_node: Mapping[int, int],
-        bytes_per_step: float,
-        *,
-        replica_nodes: int = 1,
-    ) -> Flow:
-        """Return what a job puts on the links: nothing if it lies below one leaf.
-
-        Rings are laid along the leaves, so of all the neighbours below one leaf only the
-        last speaks to the next leaf. A job whose replicas span ``replica_nodes`` nodes has
-        that many rings side by side, and each crosses.
+        traffic: Sequence[Traffic],
+        order: IntArray | None = None,
+    ) -> tuple[Flow, ...]:
+        """Return what a job's exchanges put on the links, one flow a kind; none if it stays inside a leaf.
 
         Parameters
         ----------
-        bytes_per_step
-            That each GPU sends into the fabric in a step. [B]
-        replica_nodes
-            Nodes of one copy of the model. [count]
+        gpus_on_node
+            Node to GPUs taken there; ranks follow the node numbers.
+        traffic
+            What each GPU sends, and to whom.
+        order
+            Where the nodes stand in the job's ranks, if not by number: a permutation of
+            0 .. nodes - 1, shape (nodes,).
         """
-        ports = min((self.port_share(node) for node in gpus_on_node), default=1.0)
-        below: dict[int, int] = {}
-        pod_nodes: dict[int, int] = {}
-        widest = 0
-        for node in sorted(gpus_on_node):
-            leaf = self.leaf_of(node)
-            below[leaf] = below.get(leaf, 0) + 1
-            pod = self.pod_of(node)
-            pod_nodes[pod] = pod_nodes.get(pod, 0) + 1
-            widest = max(widest, gpus_on_node[node])
-        if len(below) < 2 or bytes_per_step <= 0.0:
-            return Flow(key, (), (), (), ports)
-        links: list[int] = []
-        loads: list[float] = []
-        peaks: list[float] = []
-        units = list(below.items())
-        if len(pod_nodes) > 1:
-            units += [(self.leaves + pod, count) for pod, count in pod_nodes.items()]
-        for link, count in units:
-            crossing = widest * min(count, replica_nodes)
-            links.append(link)
-            loads.append(crossing * bytes_per_step)
-            peaks.append(crossing * self.port_bytes_per_s)
-        return Flow(key, tuple(links), tuple(loads), tuple(peaks), ports)
+        nodes = np.array(sorted(gpus_on_node), dtype=np.int64)
+        ports = min((self.port_share(int(node)) for node in nodes), default=1.0) if self.faults else 1.0
+        if len(nodes) < 2 or len(np.unique(self.edges_of(nodes))) < 2:
+            talking = [kind for kind in traffic if kind.bytes_per_step > 0.0]
+            return tuple(self._inside(key, kind, ports) for kind in talking)
+        if order is not None:
+            nodes = nodes[order]
+        widest = max(gpus_on_node.values())
+        found = []
+        for kind in traffic:
+            if kind.bytes_per_step <= 0.0:
+                continue
+            source, target, weight = pairs_of(kind, len(nodes))
+            load = self._loads(nodes[source], nodes[target], weight) * widest * kind.bytes_per_step
+            links = np.flatnonzero(load)
+            talk_s = kind.bytes_per_step / self.machines.port_bytes_per_s
+            found.append(
+                Flow(
+                    key,
+                    tuple(links.tolist()),
+                    tuple(load[links].tolist()),
+                    tuple((load[links] / talk_s).tolist()),
+                    ports,
+                    kind.kind,
+                    talk_s,
+                )
+            )
+        return tuple(found)
 
     def exchange(
         self,
@@ -251,52 +394,49 @@ class Fabric:
             Of the ports of one sender or receiver. [B/s]
         """
         ports = min(self.port_share(node) for node in (*senders, *receivers))
-        units: dict[int, tuple[float, float]] = {}
-        for place, many in enumerate((senders, receivers)):
-            for node in sorted(many):
-                for link in (self.leaf_of(node), self.leaves + self.pod_of(node)):
-                    here = list(units.get(link, (0.0, 0.0)))
-                    here[place] += many[node]
-                    units[link] = (here[0], here[1])
-        sending, receiving = math.fsum(senders.values()), math.fsum(receivers.values())
-        links: list[int] = []
-        loads: list[float] = []
-        peaks: list[float] = []
-        for link in sorted(units):
-            sent, received = units[link]
-            out = sent / sending * (1.0 - received / receiving)
-            into = received / receiving * (1.0 - sent / sending)
-            across = max(min(sent, receiving - received), min(received, sending - sent))
-            if across > 0.0:
-                links.append(link)
-                loads.append(max(out, into) * bytes_per_s)
-                peaks.append(across * port_bytes_per_s)
-        return Flow(key, tuple(links), tuple(loads), tuple(peaks), ports)
+        sent = np.array([senders[node] for node in sorted(senders)])
+        got = np.array([receivers[node] for node in sorted(receivers)])
+        source = np.repeat(np.array(sorted(senders), dtype=np.int64), len(got))
+        target = np.tile(np.array(sorted(receivers), dtype=np.int64), len(sent))
+        weight = np.outer(sent / sent.sum(), got / got.sum()).ravel()
+        pair, way = self.routes(source, target)
+        ways = 2 * self.links
+        load = np.bincount(way, weight[pair], ways).reshape(-1, 2).max(axis=1) * bytes_per_s
+        # How many stand at either end of a way: each sender and receiver counted once.
+        talkers = np.minimum(
+            _distinct(way, pair // len(got), sent, ways), _distinct(way, pair % len(got), got, ways)
+        )
+        across = talkers.reshape(-1, 2).max(axis=1)
+        links = np.flatnonzero(load)
+        return Flow(
+            key,
+            tuple(links.tolist()),
+            tuple(load[links].tolist()),
+            tuple((across[links] * port_bytes_per_s).tolist()),
+            ports,
+            "kv",
+        )
 
-    def graph(self) -> networkx.Graph:
-        """Return the switches as a graph; edges carry ``link`` (index) and ``bytes_per_s``."""
-        import networkx
+    def _loads(self, source: IntArray, target: IntArray, weight: FloatArray) -> FloatArray:
+        """Return the weight that crosses each link, in its busier direction, shape (links,)."""
+        pair, way = self.routes(source, target)
+        load: FloatArray = np.bincount(way, weight[pair], 2 * self.links).reshape(-1, 2).max(axis=1)
+        return load
 
-        graph = networkx.Graph(kind=self.kind)
-        rails = self.gpus_per_node if self.kind == "rail-optimised" else 1
-        for leaf in range(self.leaves):
-            pod = leaf // self.leaves_per_pod if self.leaves_per_pod else 0
-            for rail in range(rails):
-                switch = leaf * rails + rail
-                if switch in self.lost_leaves:
-                    continue
-                name = f"leaf-{switch}"
-                graph.add_node(name, tier="leaf", nodes=len(self.nodes_of_leaf(switch)))
-                if self.leaves > 1:
-                    alive = rails - sum(1 for lost in self.lost_leaves if lost // rails == leaf)
-                    share = self.capacities_bytes_per_s[leaf] / alive
-                    graph.add_edge(name, f"pod-{pod}", link=leaf, bytes_per_s=share)
-        for pod in range(self.pods):
-            if self.leaves > 1:
-                graph.add_node(f"pod-{pod}", tier="pod")
-            if self.pods > 1:
-                capacity = self.capacities_bytes_per_s[self.leaves + pod]
-                graph.add_edge(f"pod-{pod}", "core", link=self.leaves + pod, bytes_per_s=capacity)
-        if self.pods > 1:
-            graph.nodes["core"]["tier"] = "core"
-        return graph
+    def _inside(self, key: str, kind: Traffic, ports: float) -> Flow:
+        talk_s = kind.bytes_per_step / self.machines.port_bytes_per_s
+        return Flow(key, (), (), (), ports, kind.kind, talk_s)
+
+
+def _distinct(way: IntArray, who: IntArray, many: FloatArray, ways: int) -> FloatArray:
+    """Return how many use each way, shape (ways,)."""
+    seen = np.unique(way * len(many) + who)
+    return np.bincount(seen // len(many), many[seen % len(many)], ways).astype(np.float64)
+
+
+def joined_routes(parts: Sequence[tuple[Any, Any]]) -> tuple[IntArray, IntArray]:
+    """Return routes given piece by piece as one (pair, way)."""
+    return (
+        np.concatenate([np.asarray(pair, dtype=np.int64) for pair, _ in parts]),
+        np.concatenate([np.asarray(way, dtype=np.int64) for _, way in parts]),
+    )

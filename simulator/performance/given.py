@@ -11,6 +11,7 @@ import numpy as np
 
 from simulator.catalog.entries import GpuSpec
 from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.network.traffic import Traffic
 from simulator.performance.coefficients import training_coefficients
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
@@ -44,9 +45,9 @@ class OnePhase:
         return 0.0
 
     @property
-    def replica_nodes(self) -> int:
-        """Return the nodes of one copy of the model: not known, so one."""
-        return 1
+    def traffic(self) -> tuple[Traffic, ...]:
+        """Return who sends to whom: not known, so nobody."""
+        return ()
 
     @overload
     def at(self, clock_fraction: float, link_share: float) -> tuple[float, float]: ...

@@ -8,6 +8,8 @@ from typing import Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.network.traffic import Traffic
+
 FloatArray = NDArray[np.float64]
 
 #: Keys that every breakdown has, in the order in which reports show them.
@@ -52,8 +54,8 @@ class Profile(Protocol):
         ...
 
     @property
-    def replica_nodes(self) -> int:
-        """Nodes of one copy of the model. [count]"""
+    def traffic(self) -> tuple[Traffic, ...]:
+        """Who of the job's nodes sends how much to whom in a step."""
         ...
 
     @overload

@@ -26,6 +26,7 @@ from simulator.llm.layout import Layout
 from simulator.llm.memory import TrainingMemory, check_training_memory, parameters_on_gpu
 from simulator.llm.pipeline import bubble_slots
 from simulator.network.spread import Spread
+from simulator.network.traffic import Traffic
 from simulator.performance.coefficients import TrainingCoefficients, training_coefficients
 from simulator.performance.exchange import (
     NOTHING,
@@ -40,6 +41,7 @@ from simulator.performance.exchange import (
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.layer_time import LayerTime, head_time_s, layer_time
 from simulator.performance.profile import FloatArray
+from simulator.performance.rank_traffic import WireBytes, rank_traffic
 
 #: Bytes the optimiser reads and writes for each parameter that it owns: 32-bit master weight,
 #: two moments and gradient read, all but the gradient written, and the 16-bit weight written.
@@ -98,7 +100,7 @@ class TrainingProfile:
     gradient_window_fraction: float
     optimizer_s: float
     straggler_fraction: float
-    flow_bytes_per_step: float
+    wire_bytes: WireBytes
 
     @property
     def unit_per_step(self) -> float:
@@ -106,9 +108,14 @@ class TrainingProfile:
         return self.layout.tokens_per_step
 
     @property
-    def replica_nodes(self) -> int:
-        """Return the nodes of one copy of the model. [count]"""
-        return -(-self.layout.replica_gpus // self.spread.gpus_per_node)
+    def flow_bytes_per_step(self) -> float:
+        """Return the bytes that each GPU sends into the network in a step. [B]"""
+        return sum(self.wire_bytes)
+
+    @property
+    def traffic(self) -> tuple[Traffic, ...]:
+        """Return who of the job's nodes sends how much to whom in a step."""
+        return rank_traffic(self.layout, self.spread, self.wire_bytes)
 
     @property
     def breakdown(self) -> Mapping[str, float]:
@@ -335,7 +342,6 @@ def estimate(
     pipeline = pipeline_exchange(architecture, layout, links, share)
     gradient = gradient_exchange(architecture, layout, links)
     repeat = microbatches * busiest
-    wire_bytes = repeat * (tensor.wire_bytes + context.wire_bytes + moe_share * experts.wire_bytes)
     dense_owned, expert_owned = parameters_on_gpu(architecture, layout)
     if layout.zero_stage >= 1:
         replicas = layout.data_parallel * layout.context_parallel
@@ -369,7 +375,13 @@ def estimate(
         optimizer_s=optimizer_s,
         # The expected maximum of n normal deviates is about sigma sqrt(2 ln n).
         straggler_fraction=share.straggler_sigma * math.sqrt(2.0 * math.log(nodes)) if nodes > 1 else 0.0,
-        flow_bytes_per_step=wire_bytes + pipeline.wire_bytes + gradient.wire_bytes,
+        wire_bytes=WireBytes(
+            tensor=repeat * tensor.wire_bytes,
+            context=repeat * context.wire_bytes,
+            experts=repeat * moe_share * experts.wire_bytes,
+            pipeline=pipeline.wire_bytes,
+            gradients=gradient.wire_bytes,
+        ),
     )
 
 

@@ -91,6 +91,7 @@ def run_json(
         "audit": audit_entries(books),
         "notes": [*record.notes, *books.notes],
         "layouts": [asdict(facts) for facts in record.layouts],
+        "link_losses": [asdict(loss) for loss in record.link_losses],
         "books": {
             "cost_usd": _plain(books.cost_usd),
             "price_year": books.tags.get("price_year") or CURRENCY_YEAR,

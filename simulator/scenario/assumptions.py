@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from simulator.catalog.provenance import SCENARIO
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.plugins import yaml_key
+from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.foundation.units import render
 from simulator.scenario.branch import Branch
 from simulator.scenario.catalog_names import named
@@ -114,7 +115,8 @@ def _values(value: Any, key: str, route: str, given: frozenset[str]) -> Iterator
                 origin = _origin(f"{route}{info.name}", given)
                 if origin == "default" and value.plugin not in {"", value.name}:
                     origin = "preset"
-                yield Assumption(f"{key}{info.key}", _plain(item), info.unit or "", origin)
+                unit = "ratio" if info.unit == OVERSUBSCRIPTION else info.unit or ""
+                yield Assumption(f"{key}{info.key}", _plain(item), unit, origin)
         return
     for word, name in type(value).keys().items():
         item, reader = getattr(value, name), type(value).reader(name)

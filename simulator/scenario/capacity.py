@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.catalog.entries import GpuSpec, NodeSpec
 from simulator.catalog.shelf import Catalog
-from simulator.foundation.errors import LayoutError
+from simulator.foundation.errors import LayoutError, UnknownNameError
 from simulator.foundation.units import render
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
@@ -19,10 +19,12 @@ from simulator.llm.memory import (
     kv_blocks,
     kv_precision_of,
 )
+from simulator.network.topology import Fabric, Machines, Topology
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
-from simulator.scenario.script import LeafFault
+from simulator.scenario.script import LeafFault, LinkFault, SwitchFault
 from simulator.scenario.services import Service
+from simulator.scenario.sites import Site
 from simulator.scenario.workloads import JobList, JobStream, Training
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Stock:
 
 def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
     """Return work that could never start where it is sent."""
-    yield from _leaves(scenario, catalog)
+    yield from _fabrics(scenario, catalog)
     stocks = _stocks(scenario, catalog)
     for index, workload in enumerate(scenario.workloads):
         at: Route = ("workloads", index)
@@ -75,21 +77,54 @@ def _stream(at: Route, stream: JobStream, catalog: Catalog, queue: str, room: in
         yield Mistake((*at, "mix"), said, f"leave them out with `largest: {room}`")
 
 
-def _leaves(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
-    """Return faults of leaf switches that are not there."""
+def _fabrics(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
+    """Return fabrics that cannot be wired, and faults of what is not there in one."""
+    fabrics: dict[str, Fabric | None] = {}
+    for index, site in enumerate(scenario.sites):
+        try:
+            fabrics[site.name] = _fabric(site, catalog)
+        except ValueError as error:
+            yield Mistake(("sites", index, "fabric"), str(error))
+            return
     for index, event in enumerate(scenario.script):
-        if isinstance(event, LeafFault):
-            name, _, number = event.leaf.rpartition(".")
-            site = scenario.site(name)
-            if sum(pool.nodes for pool in site.pools) == 1:
-                yield Mistake(("script", index, "leaf"), "has no effect: the site has one node and no fabric")
-                continue
-            leaves = -(-sum(pool.nodes for pool in site.pools) // site.fabric.nodes_per_leaf)
-            if site.fabric.type == "rail-optimised":
-                leaves *= max(catalog.node(pool.node).gpus_per_node for pool in site.pools)
-            if int(number) >= leaves:
-                path: Route = ("script", index, "leaf")
-                yield Mistake(path, f"{event.leaf!r}: the site has leaves 0 to {leaves - 1}")
+        if isinstance(event, LeafFault | LinkFault | SwitchFault):
+            key = event.kind.removesuffix("-fault")
+            address = str(getattr(event, key))
+            name, _, own = address.rpartition(".")
+            path: Route = ("script", index, key)
+            fabric = fabrics[name]
+            if fabric is None:
+                yield Mistake(path, "has no effect: the site has one node and no fabric")
+            elif isinstance(event, LeafFault):
+                if int(own) >= fabric.switches:
+                    yield Mistake(path, f"{address!r}: the site has leaves 0 to {fabric.switches - 1}")
+            else:
+                yield from _parts(path, address, own, fabric, event)
+
+
+def _parts(
+    path: Route, address: str, own: str, fabric: Fabric, event: LinkFault | SwitchFault
+) -> Iterator[Mistake]:
+    """Return what is wrong with the part of a fabric that a fault names."""
+    try:
+        if isinstance(event, LinkFault):
+            fabric.link_faults(own, event.left_fraction)
+        else:
+            fabric.switch_faults(own, 1.0 - event.lost_fraction)
+    except UnknownNameError as error:
+        yield Mistake(path, f"{address!r}: {error.message}", error.hint)
+    except ValueError as error:
+        yield Mistake(path, f"{address!r}: {error}")
+
+
+def _fabric(site: Site, catalog: Catalog) -> Fabric | None:
+    """Return a site's fabric as far as its shape goes; None for a single node."""
+    nodes = [catalog.node(pool.node) for pool in site.pools]
+    total = sum(pool.nodes for pool in site.pools)
+    if total < 2:
+        return None
+    shape: Topology = site.fabric.build()
+    return shape.build(Machines(total, max(node.gpus_per_node for node in nodes), 1.0))
 
 
 def _stocks(scenario: Scenario, catalog: Catalog) -> dict[str, list[Stock]]:

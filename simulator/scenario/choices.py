@@ -73,10 +73,13 @@ class Plugin:
     catalog
         Kind of catalog entries that may be named too; "" for none. An entry has a `kind`,
         which is a row of the table, and `parameters`, which stand in for the class's defaults.
+    usual
+        The row that a mapping without a name means; "" if it must say one.
     """
 
     seam: str
     catalog: str = ""
+    usual: str = ""
 
     @property
     def key(self) -> str:
@@ -95,7 +98,8 @@ class Plugin:
         for name, cls in seams.table(self.seam).items():
             form = branch_of(cls).model_json_schema(by_alias=True)
             form["properties"] = {self.key: {"const": name}, **form.get("properties", {})}
-            form["required"] = [self.key, *form.get("required", [])]
+            if name != self.usual:
+                form["required"] = [self.key, *form.get("required", [])]
             form["title"] = name
             forms.append(form)
         return {"anyOf": forms}
@@ -110,7 +114,7 @@ class Plugin:
             said = {self.key: said[PLAIN], **{key: said[key] for key in said if key != PLAIN}}
         if not isinstance(said, Mapping):
             raise mistake(f"expected a name or a mapping, got {shape(said)}", f"known: {self._listed()}")
-        name = said.get(self.key)
+        name = said.get(self.key, self.usual or None)
         if not isinstance(name, str):
             raise no_word(self.key, name, said, list(seams.table(self.seam)))
         name = _absolute(name)

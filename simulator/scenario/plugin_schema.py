@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import Field, create_model
 
 from simulator.foundation.plugins import FieldInfo, fields_of
+from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.scenario.branch import Branch
-from simulator.scenario.fields import Flag, Measure, OneOf, Text
+from simulator.scenario.fields import Flag, Measure, OneOf, Ratio, Text
 
 
 def branch_of(cls: type[Any], preset: Mapping[str, Any] | None = None) -> type[Branch]:
@@ -31,6 +32,8 @@ def branch_of(cls: type[Any], preset: Mapping[str, Any] | None = None) -> type[B
 
 def _annotation(info: FieldInfo) -> Any:
     """Return the field's type with what reads it."""
+    if info.unit == OVERSUBSCRIPTION:
+        return Annotated[float, Ratio()]
     read = _read_as(info.type, info.unit or "")
     return read | None if info.optional and type(None) not in get_args(read) else read
 

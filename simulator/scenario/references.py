@@ -11,11 +11,14 @@ from simulator.scenario.script import (
     CoolingFault,
     Curtailment,
     LeafFault,
+    LinkFault,
     MoveJob,
+    NicFault,
     NodeFault,
     RouteService,
     ScaleService,
     SetPower,
+    SwitchFault,
 )
 from simulator.scenario.services import Service
 from simulator.scenario.workloads import HeliosLog, JobList, JobStream, SwfLog, Training
@@ -144,10 +147,16 @@ def _of_event(scenario: Scenario, at: Route, event: object) -> Iterator[Mistake]
         yield from _job(scenario, (*at, "job"), event.job)
     if isinstance(event, SetPower):
         yield from _target(scenario, (*at, "target"), event.target)
-    if isinstance(event, NodeFault):
+    if isinstance(event, NodeFault | NicFault):
         yield from _node(scenario, (*at, "node"), event.node)
     if isinstance(event, LeafFault):
         yield from _leaf(scenario, (*at, "leaf"), event.leaf)
+    if isinstance(event, LinkFault | SwitchFault):
+        key = "link" if isinstance(event, LinkFault) else "switch"
+        name = str(getattr(event, key)).rpartition(".")[0]
+        if name not in sites:
+            known = f"write SITE.NAME, such as {sites[0]}.leaf-0; sites: {', '.join(sites)}"
+            yield Mistake((*at, key), f"{getattr(event, key)!r} is no {key}", known)
 
 
 def _job(scenario: Scenario, path: Route, name: str) -> Iterator[Mistake]:

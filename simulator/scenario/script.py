@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from simulator.scenario.branch import Branch
 from simulator.scenario.fields import (
+    Count,
     Duration,
     Factor,
     Instant,
@@ -55,6 +56,40 @@ class LeafFault(Branch):
     at_s: Instant = Field(description="When.")
     leaf: Words = Field(description="SITE.N, counted from 0.")
     lasts_s: Duration = Field(description="Until it is back.")
+
+
+class SwitchFault(Branch):
+    """Switches go down: a leaf or router, or part of those of a pod or of the core."""
+
+    kind: Literal["switch-fault"] = "switch-fault"
+    at_s: Instant = Field(description="When.")
+    switch: Words = Field(description="SITE.leaf-N, SITE.pod-N, SITE.core or SITE.router-N, counted from 0.")
+    lost_fraction: Share = Field(
+        default=1.0, description="Of the pod's or the core's switches; a leaf is lost as a whole."
+    )
+    lasts_s: Duration = Field(description="Until they are back.")
+
+
+class LinkFault(Branch):
+    """Part of a link's cables is lost; what crosses it slows, or stops if nothing is left."""
+
+    kind: Literal["link-fault"] = "link-fault"
+    at_s: Instant = Field(description="When.")
+    link: Words = Field(
+        description="SITE.leaf-N or SITE.pod-N for its ways up, SITE.group-A-group-B ...; leaf-* for all."
+    )
+    left_fraction: Share = Field(default=0.0, description="What is left of its bandwidth.")
+    lasts_s: Duration = Field(description="Until it is whole again.")
+
+
+class NicFault(Branch):
+    """A node loses some of its ports into the fabric; the others carry its traffic."""
+
+    kind: Literal["nic-fault"] = "nic-fault"
+    at_s: Instant = Field(description="When.")
+    node: Words = Field(description="SITE.POOL.N or POOL.N, counted from 0.")
+    ports: Count = Field(default=1, description="Ports lost, of one for each GPU; all of them cut it off.")
+    lasts_s: Duration = Field(description="Until they work again.")
 
 
 class CoolingFault(Branch):
@@ -106,6 +141,16 @@ class ScaleService(Branch):
 
 
 ScriptEvent = Annotated[
-    SetPower | NodeFault | LeafFault | CoolingFault | Curtailment | MoveJob | RouteService | ScaleService,
+    SetPower
+    | NodeFault
+    | LeafFault
+    | SwitchFault
+    | LinkFault
+    | NicFault
+    | CoolingFault
+    | Curtailment
+    | MoveJob
+    | RouteService
+    | ScaleService,
     ByKind(),
 ]

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from simulator.foundation import units
+from simulator.foundation.plugins import FieldInfo
+from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.scenario.branch import Branch
 from simulator.scenario.choices import Choice
 from simulator.scenario.fields import CatalogBlock, Horizon, Measure, Moment, Ratio
@@ -81,11 +83,7 @@ def _form(value: Any, reader: Any) -> Any:
             if getattr(value, name) is not None or isinstance(cls.reader(name), Horizon)
         }
     if isinstance(value, Choice):
-        values = {
-            info.key: _form(item, Measure(info.unit or "", whole=info.type is int))
-            for info, item in value.fields()
-            if item is not None
-        }
+        values = {info.key: _form(item, _reader(info)) for info, item in value.fields() if item is not None}
         return {value.key: value.name, **values}
     if isinstance(value, Start):
         return value.text
@@ -96,6 +94,13 @@ def _form(value: Any, reader: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_form(item, reader) for item in value]
     return _leaf(value, reader)
+
+
+def _reader(info: FieldInfo) -> Any:
+    """Return what reads a plug-in's field, as far as writing it back needs to know."""
+    if info.unit == OVERSUBSCRIPTION:
+        return Ratio()
+    return Measure(info.unit or "", whole=info.type in (int, tuple[int, ...]))
 
 
 def _leaf(value: Any, reader: Any) -> str:

@@ -11,8 +11,10 @@ from simulator.scheduling.easy import Easy
 from simulator.scheduling.fcfs import Fcfs
 from simulator.scheduling.lowest_numbered import LowestNumbered
 from simulator.scheduling.orders import HighestPriority, ShortestRequest, Submission
+from simulator.scheduling.pod_aligned import PodAligned
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
 from simulator.scheduling.sjf import Sjf
+from simulator.scheduling.spread_out import SpreadOut
 
 #: `scheduling.policy`
 POLICIES: Final[dict[str, type]] = {
@@ -33,6 +35,8 @@ ORDERS: Final[dict[str, type]] = {
 PLACEMENTS: Final[dict[str, type]] = {
     "lowest-numbered": LowestNumbered,
     "consolidate": Consolidate,
+    "pod-aligned": PodAligned,
+    "spread": SpreadOut,
 }
 
 #: `scheduling.admit`

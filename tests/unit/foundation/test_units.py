@@ -130,7 +130,7 @@ def test_a_field_with_an_unknown_base_unit_is_a_programming_error_that_names_the
 
 def test_only_counts_and_shares_may_be_bare():
     bare = [unit for unit in units._TABLES if not is_dimensional(unit)]
-    assert bare == ["fraction", "ratio", ""]
+    assert bare == ["fraction", "ratio", "below:above", ""]
     for unit in units._TABLES:
         if is_dimensional(unit):
             with pytest.raises(UnitError, match="has no unit"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.network.topology import Fabric
+from simulator.network import TOPOLOGIES, Fault, Machines
 
 
-def fabric(**changes) -> Fabric:
-    values = {"nodes": 8, "nodes_per_leaf": 2, "oversubscription": 4.0}
-    return Fabric("fat-tree", gpus_per_node=8, port_bytes_per_s=10.0, **(values | changes))
+def fabric(**changes):
+    values = {"nodes_per_leaf": 2, "oversubscription": 4.0} | changes
+    return TOPOLOGIES["fat-tree"](**values).build(Machines(8, 8, 10.0))
 
 
 def test_one_sender_and_one_receiver_below_two_leaves():
@@ -59,7 +59,6 @@ def test_a_replica_on_two_nodes_is_divided_between_their_leaves():
 
 def test_the_worst_port_sets_the_pace():
     """A rail lost in one group takes an eighth of the ports of all who talk to it."""
-    lame = Fabric(
-        "rail-optimised", nodes=4, gpus_per_node=8, port_bytes_per_s=10.0, nodes_per_leaf=2, lost_leaves=(3,)
-    )
+    lame = TOPOLOGIES["rail-optimised"](nodes_per_leaf=2).build(Machines(4, 8, 10.0))
+    lame = lame.with_fault(Fault("switch", 3))
     assert lame.exchange("kv", {0: 1.0}, {2: 1.0}, 6.0, 80.0).port_share == pytest.approx(7 / 8)

@@ -6,12 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.network.sharing import Flow, max_min_shares, settle_shares
+from simulator.network.sharing import STEADY, Flow, StepCurve, max_min_shares, whole_share
+from simulator.network.sharing import settle_shares as settle_jobs
 
 
-def talker(compute_s: float, talk_s: float):
+def talker(compute_s: float, talk_s: float) -> StepCurve:
     """Step time of a job that computes, then talks."""
-    return lambda share: compute_s + talk_s / share
+    return StepCurve(lambda share: compute_s + talk_s / share)
+
+
+def settle_shares(flows, capacities, curves):
+    """Shares of jobs with one exchange each."""
+    return [shares[0] for shares in settle_jobs([[flow] for flow in flows], capacities, curves)]
 
 
 def one_link(key: str, peak: float, talk_s: float) -> Flow:
@@ -51,13 +57,13 @@ def test_broken_ports_bound_the_share():
 
 def test_a_service_and_a_job_that_together_want_too_much_lose_alike():
     service = Flow.steady("kv", (0,), 3.0)
-    shares = settle_shares([service, one_link("a", 10.0, 1.0)], [10.0], [lambda share: 1.0, talker(0, 1)])
+    shares = settle_shares([service, one_link("a", 10.0, 1.0)], [10.0], [STEADY, talker(0, 1)])
     assert shares == pytest.approx([10 / 13] * 2, rel=1e-5)
 
 
 def test_a_service_leaves_a_quiet_job_the_rest():
     service = Flow.steady("kv", (0,), 3.0)
-    shares = settle_shares([service, one_link("a", 10.0, 0.1)], [10.0], [lambda share: 1.0, talker(10, 0.1)])
+    shares = settle_shares([service, one_link("a", 10.0, 0.1)], [10.0], [STEADY, talker(10, 0.1)])
     assert shares == pytest.approx([1.0, 0.769], abs=1e-3)
 
 
@@ -113,3 +119,19 @@ def test_no_share_is_below_its_fair_part(system, capacity):
     fair = max_min_shares(flows, [capacity] * 5)
     settled = settle_shares(flows, [capacity] * 5, steps)
     assert all(got >= part - 1e-6 for got, part in zip(settled, fair, strict=True))
+
+
+def test_only_the_exchange_that_crosses_a_full_link_slows():
+    """One job, two exchanges of a second each: one stays near, one gets half of a link alone."""
+    near = Flow("a", (), (), (), kind="pipeline")
+    far = Flow("a", (0,), (10.0,), (10.0,), kind="data-parallel")
+    (shares,) = settle_jobs([[near, far]], [5.0], [talker(1, 2)])
+    assert shares == pytest.approx([1.0, 0.5], rel=1e-6)
+    # Two seconds of talk become three.
+    assert whole_share([near, far], shares) == pytest.approx(2 / 3, rel=1e-6)
+
+
+def test_a_step_time_that_hides_talk_up_to_a_point_is_read_between_the_points_it_was_asked_at():
+    curve = StepCurve(lambda share: 1.0 + max(0.0, 1.0 / share - 2.0))
+    for share in (1.0, 0.9, 0.6, 0.25, 0.01, 1e-5):
+        assert curve(share) == pytest.approx(1.0 + max(0.0, 1.0 / share - 2.0), rel=0.01)

@@ -21,8 +21,8 @@ def test_keys_lose_their_unit_and_values_gain_one(small):
     site, (run, chat, research) = scenario.sites[0], scenario.workloads
     assert scenario.duration_s == 2 * 86400.0
     assert site.interconnection.limit_w == 200e3
-    assert site.fabric.link_bytes_per_s == 50e9
-    assert site.fabric.oversubscription == 2.0
+    assert site.fabric.values["link_bytes_per_s"] == 50e9
+    assert site.fabric.values["oversubscription"] == 2.0
     assert site.storage.write_bandwidth_bytes_per_s == 20e9
     assert site.cooling.values["supply_temperature_c"] == 30.0
     assert run.tokens == 50e9
