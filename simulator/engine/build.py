@@ -64,6 +64,7 @@ def build_world(scenario: Scenario) -> World:
         site_links=links,
         layouts=tuple(jobs.layouts),
         reliability=tuple(jobs.reliability),
+        swings=tuple(jobs.swings),
         notes=jobs.notes + [note for site in sites for note in site.weather.notes],
     )
 

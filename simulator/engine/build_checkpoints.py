@@ -32,9 +32,8 @@ class CheckpointBuilder:
         self.storage: CheckpointStorage | None = site.storage
         self.causes = causes_of(scenario)
         saves = workload.checkpoint
-        per_parameter = (
-            Checkpoint(every=1.0).bytes_per_parameter if saves is None else saves.bytes_per_parameter
-        )
+        usual = float(Checkpoint.model_fields["bytes_per_parameter"].default)
+        per_parameter = usual if saves is None else saves.bytes_per_parameter
         self.size_bytes = (saves.size_bytes if saves else None) or parameters * per_parameter
         self.recovery = self._recovery()
         self.launch_s = self._launch_s()

@@ -20,7 +20,7 @@ from simulator.performance.trace_job import ReferenceProfile
 from simulator.scenario.sites import Site
 from simulator.scenario.tree import Scenario
 from simulator.scenario.workloads import HeliosLog, JobList, JobStream, SwfLog, Training
-from simulator.telemetry.record import LayoutFacts, ReliabilityFacts
+from simulator.telemetry.record import LayoutFacts, ReliabilityFacts, SwingFacts
 from simulator.workload.helios import read_helios
 from simulator.workload.jobs import JobSpec, JobTable
 from simulator.workload.mix import JobMix, up_to
@@ -47,6 +47,7 @@ class JobBuilder:
         self.tables: list[tuple[JobTable, int]] = []
         self.layouts: list[LayoutFacts] = []
         self.reliability: list[ReliabilityFacts] = []
+        self.swings: list[SwingFacts] = []
         self.notes: list[str] = []
         self._training = TrainingBuilder(self)
         self._codes = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from simulator.cluster.allocation import Placement, bits
-from simulator.engine.behaviour import Behaviour
+from simulator.engine.behaviour import Behaviour, Checkpoints
 from simulator.engine.build_checkpoints import CheckpointBuilder
 from simulator.engine.world import PoolPlan
 from simulator.foundation.errors import BuildError
@@ -17,18 +17,15 @@ from simulator.llm.flops import FlopConvention, training_flop_per_token
 from simulator.llm.layout import Layout
 from simulator.network.spread import Spread
 from simulator.performance.given import GivenProfile
-from simulator.performance.layouts import choose_layout
+from simulator.performance.power_swing import power_swing
 from simulator.performance.training import TrainingProfile, estimate
+from simulator.scenario.training_layout import chosen_layout, given_layout
 from simulator.scenario.workloads import Training
-from simulator.telemetry.record import LayoutFacts
+from simulator.telemetry.record import LayoutFacts, SwingFacts
 from simulator.workload.jobs import JobSpec, JobTable
 
 if TYPE_CHECKING:
     from simulator.engine.build_jobs import JobBuilder
-
-#: Sequences of a step, where the scenario gives no batch: about four million tokens, as the
-#: published runs of 2023 to 2025 use in their long middle.
-_BATCH_TOKENS = 4_194_304
 
 #: Parts of a step in which GPUs do nothing but communicate.
 _TALKING = frozenset({"tp_comm_s", "pp_comm_s", "dp_exposed_s", "ep_comm_s", "cp_comm_s"})
@@ -84,6 +81,7 @@ class TrainingBuilder:
             every_s, stall_s, _ = checkpoints.under(1.0)
             run_s *= 1.0 + stall_s / every_s
             self.jobs.reliability.append(saving.reliability(checkpoints))
+        self.jobs.swings.append(self._swing(workload, compact, checkpoints, home))
         if isinstance(compact, TrainingProfile):
             behaviour.unproductive = _unproductive(_recomputed_share(compact))
         if isinstance(compact, TrainingProfile):
@@ -117,59 +115,37 @@ class TrainingBuilder:
         )
         self.jobs.tables.append((JobTable.from_specs([spec]), self.jobs.add(behaviour)))
 
+    def _swing(
+        self, workload: Training, profile: Any, checkpoints: Checkpoints | None, pool: int
+    ) -> SwingFacts:
+        idle_w = self.jobs.pools[pool].loaded_idle_w
+        gpus = workload.gpus
+        _, mean_w = profile.at(1.0, 1.0)
+        found = power_swing(profile)
+        save_w = save_period_s = math.nan
+        if checkpoints is not None:
+            every_s, stall_s, _ = checkpoints.under(1.0)
+            if stall_s:
+                save_w = (mean_w - profile.phase_power.get("checkpoint", idle_w)) * gpus
+                save_period_s = every_s + stall_s
+        return SwingFacts(
+            job=workload.name,
+            step_w=math.nan if found is None else found.swing_w * gpus,
+            step_period_s=math.nan if found is None else found.period_s,
+            step_ramp_w_per_s=math.nan if found is None else found.ramp_w_per_s * gpus,
+            save_w=save_w,
+            save_period_s=save_period_s,
+            stop_w=(mean_w - idle_w) * gpus,
+        )
+
     def _layout(self, workload: Training, architecture: Architecture, pool: int) -> Layout:
         node, gpu = self.jobs.machine(pool)
-        given = workload.parallelism
         longest = self.jobs.scenario.catalog.model(workload.model).context_tokens
-        context = workload.sequence_tokens(longest)
-        batch = workload.global_batch or max(1, _BATCH_TOKENS // context)
-        if workload.mfu_fraction is not None and given.mode == "auto":
-            # The step is given by its MFU: only GPUs and tokens matter, not how they are cut.
-            return Layout(
-                data_parallel=workload.gpus,
-                global_batch=-(-batch // workload.gpus) * workload.gpus,
-                context_tokens=context,
-                precision=workload.precision,
-                zero_stage=3,
-            )
-        if given.mode == "auto":
-            choice = choose_layout(
-                architecture,
-                gpu,
-                node,
-                gpus=workload.gpus,
-                global_batch=batch,
-                context_tokens=context,
-                precision=workload.precision,
-            )
-            self._reasons[workload.name] = choice.reasons()
-            return choice.best.layout
-        tensor = given.tensor_parallel or 1
-        pipeline = given.pipeline_parallel or 1
-        context_parallel = given.context_parallel or 1
-        used = tensor * pipeline * context_parallel
-        data = given.data_parallel or workload.gpus // used
-        if used * data != workload.gpus:
-            raise BuildError(
-                f"workloads.{workload.name}: tp {tensor} x pp {pipeline} x cp {context_parallel} "
-                f"x dp {data} = {used * data} ranks, and gpus is {workload.gpus}"
-            )
-        unit = data * given.micro_batch
-        return Layout(
-            tensor_parallel=tensor,
-            pipeline_parallel=pipeline,
-            data_parallel=data,
-            context_parallel=context_parallel,
-            expert_parallel=given.expert_parallel or 1,
-            interleave=given.interleave,
-            micro_batch=given.micro_batch,
-            global_batch=max(unit, round(batch / unit) * unit) if workload.global_batch is None else batch,
-            context_tokens=context,
-            sequence_parallel=given.sequence_parallel,
-            recompute=given.recompute,
-            zero_stage=given.zero_stage,
-            precision=workload.precision,
-        )
+        if workload.parallelism.mode == "given" or workload.mfu_fraction is not None:
+            return given_layout(workload, longest)
+        choice = chosen_layout(workload, architecture, longest, gpu, node)
+        self._reasons[workload.name] = choice.reasons()
+        return choice.best.layout
 
     def _training_profiles(
         self, workload: Training, architecture: Architecture, layout: Layout, flop: float

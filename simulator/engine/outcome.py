@@ -44,6 +44,7 @@ def record_of(engine: Engine) -> Record:
         layouts=world.layouts,
         link_losses=engine.fabric.log.losses(),
         reliability=world.reliability,
+        swings=world.swings,
     )
 
 

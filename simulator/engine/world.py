@@ -20,7 +20,7 @@ from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
 from simulator.serving.crowd import AddReplica, Crowd, Role
-from simulator.telemetry.record import LayoutFacts, PoolFacts, ReliabilityFacts, SiteFacts
+from simulator.telemetry.record import LayoutFacts, PoolFacts, ReliabilityFacts, SiteFacts, SwingFacts
 from simulator.workload.jobs import JobTable
 
 if TYPE_CHECKING:
@@ -200,3 +200,4 @@ class World:
     notes: list[str] = field(default_factory=list)
     layouts: tuple[LayoutFacts, ...] = ()
     reliability: tuple[ReliabilityFacts, ...] = ()
+    swings: tuple[SwingFacts, ...] = ()

@@ -126,7 +126,9 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
         if job["restarts"]:
             parts.append(f"{job['restarts']:.0f} restart{'s' if job['restarts'] != 1 else ''}")
         if job["ettr_fraction"] is not None:
-            parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}")
+            law = job["reliability"]["ettr_law_fraction"]
+            beside = "" if law is None or job["reliability"]["law_bends"] else f" (law {100 * law:.1f} %)"
+            parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}{beside}")
         if job["facility_energy_mwh"] is not None and job["it_w_per_gpu"] is not None:
             parts.append(f"{_rounded(job['facility_energy_mwh'], 4)} MWh at the meter")
             parts.append(f"{_rounded(job['location_tco2e'], 4)} t")

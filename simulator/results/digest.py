@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simulator.foundation.units import G_PER_T, HOUR_S, J_PER_MWH
 from simulator.results.percentile import quantile
+from simulator.results.training_facts import TrainingFacts, watch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,19 @@ NOT_QUEUED: Final = ("idle", "replica")
 
 #: Ends the sentence of what to watch that counts the defaults.
 DEFAULTS: Final = "assumptions are defaults nobody set"
+
+#: What is said of a training run's effective time beside the simulated.
+_RELIABILITY: Final = (
+    "ettr_law_fraction",
+    "ettr_first_order_fraction",
+    "law_bends",
+    "calibration",
+    "mean_time_s",
+    "interval_s",
+    "save_s",
+    "lag_s",
+    "restart_s",
+)
 
 #: A job's GPUs count as a run's idle tail if they are at least this share of the fleet.
 _TAIL_SHARE: Final = 0.1
@@ -78,6 +92,7 @@ def digest(run: Run) -> dict[str, Any]:
         "currency": run.provenance["currency"],
         "gpu_hours": _gpu_hours(run, jobs),
         "training": _training(run, jobs),
+        "gpu_time": _gpu_time(run),
         "services": _services(run),
         "jobs": _queued_jobs(jobs),
         "power": _power(run),
@@ -214,6 +229,18 @@ def _idle_tail(run: Run, jobs: Jobs, free_h: float) -> dict[str, Any] | None:
     }
 
 
+def _gpu_time(run: Run) -> list[dict[str, Any]]:
+    """Return GPU-hours by use: of each training run, and of the other jobs by kind."""
+    table = run.table("gpu_time")
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    columns: list[list[Any]] = [
+        table.column(name).to_pylist() for name in ("job_id", "kind", "use", "gpu_seconds")
+    ]
+    for job, kind, use, gpu_s in zip(*columns, strict=True):
+        found.setdefault((job, kind), {})[use] = gpu_s / HOUR_S
+    return [{"job": job, "kind": kind, "gpu_hours": hours} for (job, kind), hours in found.items()]
+
+
 def _training(run: Run, jobs: Jobs) -> list[dict[str, Any]]:
     names = ("gpus", "tokens", "finished_s", "wait_s", "run_s", "mfu_fraction", "restarts", "cost_usd")
     columns = {name: jobs.number(name) for name in names}
@@ -237,6 +264,8 @@ def _training(run: Run, jobs: Jobs) -> list[dict[str, Any]]:
             | {key: float(values[row]) for key, values in columns.items()}
             | {
                 "ettr_fraction": more.get(name, {}).get("ettr_fraction"),
+                "reliability": {key: more.get(name, {}).get(key) for key in _RELIABILITY},
+                "swing": more.get(name, {}).get("swing"),
                 "mfu_convention": convention[row],
                 "facility_energy_mwh": float(meter_j[row]) / J_PER_MWH,
                 "location_tco2e": float(grams[row]) / G_PER_T,
@@ -444,6 +473,8 @@ def _watch(run: Run, found: Mapping[str, Any]) -> list[str]:
             said.append(f"limit on {limit['metric']}{of} could not be checked: the run has no such number")
         elif not limit["passed"]:
             said.append(f"limit on {limit['metric']}{of} is not met")
+    for facts in run.provenance.get("training", ()):
+        said += watch(TrainingFacts(**facts))
     waiting = sum(group["queued"] for group in found["jobs"])
     if waiting:
         said.append(f"{waiting:,} jobs were still queued at the end (jobs.parquet, state queued)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +24,6 @@ from simulator.telemetry import (
     NodeFacts,
     PoolFacts,
     Record,
-    ReliabilityFacts,
     ServiceRecord,
     SignalRead,
     SiteFacts,
@@ -78,10 +76,6 @@ def keep_record(folder: Path, record: Record, stamp: Mapping[str, str]) -> None:
             "storage": _series(record.storage),
             "limits": _series(record.limits),
             "thermal": _series(record.thermal),
-            "reliability": [
-                asdict(said) | {"mean_time_s": said.mean_time_s if said.mean_time_s < inf else None}
-                for said in record.reliability
-            ],
         },
     )
 
@@ -131,17 +125,6 @@ def kept_record(run: Run) -> Record:
         layouts=tuple(
             LayoutFacts(**{**said, "reasons": tuple(said["reasons"])})
             for said in run.provenance.get("layouts", ())
-        ),
-        reliability=tuple(
-            ReliabilityFacts(
-                **{
-                    **said,
-                    "mean_time_s": inf if said["mean_time_s"] is None else said["mean_time_s"],
-                    "restarts": tuple((share, restart_s) for share, restart_s in said["restarts"]),
-                    "bends": tuple(said["bends"]),
-                }
-            )
-            for said in facts["reliability"]
         ),
     )
 

@@ -24,7 +24,7 @@ from simulator import __version__
 from simulator.accounting import Books
 from simulator.foundation.units import CURRENCY_YEAR
 from simulator.results.finished_run import SCHEMA_VERSION
-from simulator.results.summary import training_facts
+from simulator.results.training_facts import training_facts
 from simulator.telemetry import Record
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -64,14 +63,6 @@ _SOURCES: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True)
-class TrainingFacts:
-    """What is said of one training job beyond its row in the jobs."""
-
-    job: str
-    ettr_fraction: float
-
-
 def summary(record: Record, books: Books) -> dict[str, Any]:
     """Return the flat names of ``summary.json``; numbers, a word (stability), or None."""
     found: dict[str, Any] = dict.fromkeys(SUMMARY)
@@ -114,26 +105,6 @@ def summary_meta(
             "reason": None if value is not None else _reason(name),
         }
     return meta
-
-
-def training_facts(record: Record, books: Books) -> list[TrainingFacts]:
-    """Return what is said of each training job, in submission order.
-
-    ETTR is productive time over time held and waited, as of the whole fleet; bubbles and
-    communication inside a step do not lower it.
-    """
-    jobs = record.jobs
-    facts = []
-    for row, kind in enumerate(jobs.kind):
-        if kind != "training":
-            continue
-        wanted = float(books.jobs["gpu_seconds"][row] + jobs.gpus[row] * np.nan_to_num(jobs.wait_s[row]))
-        if wanted <= 0:
-            continue
-        share = float(jobs.productive_share[row])
-        useful = float(books.jobs["productive_gpu_seconds"][row]) / share if share > 0 else 0.0
-        facts.append(TrainingFacts(jobs.job_id[row], useful / wanted))
-    return facts
 
 
 def _machines(record: Record) -> dict[str, Any]:

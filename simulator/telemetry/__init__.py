@@ -13,6 +13,7 @@ from simulator.telemetry.record import (
     ServiceRecord,
     SignalRead,
     SiteFacts,
+    SwingFacts,
 )
 from simulator.telemetry.recorder import ColumnBuffer, MemorySink, Recorder, Sink
 from simulator.telemetry.tables import PHASES, TABLES, WAIT_REASONS, Column, Phase, Table
@@ -37,5 +38,6 @@ __all__ = [
     "SignalRead",
     "Sink",
     "SiteFacts",
+    "SwingFacts",
     "Table",
 ]

@@ -176,6 +176,32 @@ class LinkLoss:
     step_alone_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class SwingFacts:
+    """How far a training run's IT power swings on all its GPUs, at full clock.
+
+    Parameters
+    ----------
+    job
+        Its name.
+    step_w, step_period_s, step_ramp_w_per_s
+        From the busy part of a step to its end, how often, and how steep; NaN where the parts of
+        the step are not known. [W], [s], [W/s]
+    save_w, save_period_s
+        From mean power to that of a checkpoint's stop, and how often; NaN without stops. [W], [s]
+    stop_w
+        From mean power to that of GPUs that hold a model and stand: what a failure does. [W]
+    """
+
+    job: str
+    step_w: float
+    step_period_s: float
+    step_ramp_w_per_s: float
+    save_w: float
+    save_period_s: float
+    stop_w: float
+
+
 @dataclass(slots=True)
 class JobOutcome:
     """Per-job columns, all of length n; text columns are lists."""
@@ -292,3 +318,5 @@ class Record:
     """Jobs that shared links held up."""
     reliability: tuple[ReliabilityFacts, ...] = ()
     """Of training runs that save themselves."""
+    swings: tuple[SwingFacts, ...] = ()
+    """Of training runs."""
