@@ -103,6 +103,8 @@ def files(scenario: Scenario) -> Iterator[tuple[Route, str]]:
     for index, workload in enumerate(scenario.workloads):
         if isinstance(workload, SwfLog | HeliosLog | Service) and workload.path is not None:
             yield ("workloads", index, "path"), workload.path
+        if isinstance(workload, Service) and workload.lengths is not None and workload.lengths.path:
+            yield ("workloads", index, "lengths", "path"), workload.lengths.path
 
 
 def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
