@@ -1,128 +1,44 @@
-"""One replica: iteration-level continuous batching with paged KV blocks, as vLLM V1 does it.
+"""One replica: iteration-level batching with paged KV blocks, by the rule of its engine.
 
-At a boundary between iterations: decodes go first, one token each; then the prompt that is
-partly done; then waiting requests in order (better tiers first, then by arrival) while token
-budget, sequence bound and KV blocks last. A decode needs a block whenever its context fills its
-last one; if none is free, the last of the worst tier loses its blocks, goes back to the front of
-its tier's queue and recomputes prompt and answer so far. No admission in such an iteration. A
-prompt's blocks are taken whole at admission, and a watermark of blocks stays free.
+At a boundary between iterations, in the order of vLLM V1: every decode takes a block if its
+context fills its last one; the prompt that is partly done takes the next chunk; then waiting
+requests go in, better tiers first, then by arrival, while token budget, sequence bound and KV
+blocks last. Whoever finds no block preempts the last of the worst tier, which loses its blocks,
+goes back to the front of its tier's queue and recomputes prompt and answer so far.
+`BatchRule` says where other engines differ.
 
 What makes it quick: all decodes advance one token an iteration, so a request's end is one
 number, `end`, on the replica's own token clock `generation`; context and block needs follow
 from the number of decodes and a count of contexts modulo the block size. So a run of pure decode
 is one leap, up to the next end, the exhaustion of blocks, or a boundary that somebody asks for.
-With ``leap=False`` every iteration is taken singly; both give the same picoseconds.
+With ``leap=False``, or costs without a closed form, every iteration is taken singly; leaps give
+the same picoseconds.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Final
 
-from simulator.performance.serving import PAIR_SHIFT
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import Role
 from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
-
-#: `Request.first_token_ps` before there is one.
-UNSEEN: Final = -1
-
-
-@dataclass(frozen=True)
-class BatchRule:
-    """The bounds of an engine's batches.
-
-    Parameters
-    ----------
-    max_sequences
-        Most sequences in a batch.
-    token_budget
-        Most new tokens in an iteration; longer prompts are cut into chunks.
-    block_tokens
-        Tokens of one KV block.
-    watermark_fraction
-        Share of the KV blocks that admission leaves free.
-    """
-
-    max_sequences: int = 256
-    token_budget: int = 8192
-    block_tokens: int = 16
-    watermark_fraction: float = 0.01
-
-    def __post_init__(self) -> None:
-        if self.max_sequences < 1 or self.block_tokens < 1:
-            raise ValueError(
-                f"max_sequences {self.max_sequences} and block_tokens {self.block_tokens} must be at least 1"
-            )
-        if self.token_budget < self.max_sequences:
-            raise ValueError(
-                f"token_budget {self.token_budget} is less than max_sequences {self.max_sequences}: "
-                "a full batch could not decode; raise token_budget or lower max_sequences"
-            )
-        if not 0.0 <= self.watermark_fraction < 1.0:
-            raise ValueError(f"watermark_fraction {self.watermark_fraction} is outside [0, 1)")
-
-
-class Request:
-    """One request on its way; times in picoseconds."""
-
-    __slots__ = (
-        "arrived_ps",
-        "attempts",
-        "base",
-        "computed",
-        "emitted",
-        "end",
-        "first_token_ps",
-        "number",
-        "order",
-        "output",
-        "phase",
-        "preemptions",
-        "prefill_started_ps",
-        "prompt",
-        "target",
-        "tier",
-        "token",
-    )
-
-    def __init__(self, number: int, arrived_ps: int, prompt: int, output: int, tier: int) -> None:
-        self.number = number
-        self.arrived_ps = arrived_ps
-        self.prompt = prompt
-        self.output = output
-        self.tier = tier
-        self.preemptions = 0
-        self.attempts = 0
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin from nothing: no token computed, none emitted."""
-        self.prefill_started_ps = UNSEEN
-        self.first_token_ps = UNSEEN
-        self.emitted = 0
-        self.computed = 0
-        self.target = self.prompt
-        self.order = -1
-        self.token = -1
-        self.end = -1
-        self.base = 0
-        self.phase = 0
+from simulator.serving.request import UNSEEN, Request
 
 
 class Replica:
     """The state machine of one replica. `finish` ends the planned iterations, `schedule` plans."""
 
     __slots__ = (
-        "_chunk_work",
         "_join_token",
         "_leap",
+        "_new",
         "_order",
         "_stale_power",
+        "_stands",
         "block_tokens",
         "blocks",
         "boundary",
@@ -148,10 +64,11 @@ class Replica:
         "prefilled",
         "replica_id",
         "role",
+        "rule",
         "running",
         "site",
         "steps",
-        "token_budget",
+        "taken",
         "waiting",
         "waiting_count",
         "watermark",
@@ -175,11 +92,11 @@ class Replica:
         self.role = role
         self.costs = costs
         self.next_costs: ReplicaCosts | None = None
+        self.rule = rule
         self.max_sequences = rule.max_sequences
-        self.token_budget = rule.token_budget
         self.block_tokens = rule.block_tokens
         self.blocks = kv_blocks
-        self.watermark = int(kv_blocks * rule.watermark_fraction)
+        self.watermark = rule.watermark_blocks(kv_blocks)
         self.meter = meter
         self._leap = leap
 
@@ -196,13 +113,20 @@ class Replica:
         self.context = 0
         """Tokens remembered by decoding sequences before the planned iterations."""
         self.free = kv_blocks
+        self.taken = 0
+        """Blocks taken from the head of the free queue so far; what is given back goes to its tail."""
         self.phases = [0] * (2 * rule.block_tokens)
         """How many decodes need a block when generation modulo block size is the index; twice over,
         so that a wrapped window is one slice."""
         self.ends: list[tuple[int, int, Request]] = []
         self.partial: Request | None = None
+        """The prompt that is partly done; it is the last that was admitted."""
         self.prefilled: list[Request] = []
-        self._chunk_work = False
+        """Prompts that the planned iteration finishes."""
+        self._new: list[tuple[int, int]] = []
+        """Prompt chunks of the planned iteration: new tokens, and earlier ones of the same prompt."""
+        self._stands = False
+        """Whether decodes stand still in the planned iteration."""
         self._order = 0
         self._join_token = 0
         self._stale_power = True
@@ -223,9 +147,9 @@ class Replica:
         """Whether it holds no request at all."""
         return not (self.waiting_count or self.running or self.handed)
 
-    def fits(self, tokens: int) -> bool:
-        """Return whether a request of so many tokens in all could run here alone."""
-        return -(-tokens // self.block_tokens) + self.watermark <= self.blocks
+    def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
+        """Return whether a request of this size could run here alone."""
+        return self.rule.fits(prompt_tokens, output_tokens, self.blocks)
 
     def join(self, request: Request, after_ps: int) -> bool:
         """Queue a request; return whether it is idle or its plan was cut short.
@@ -267,26 +191,25 @@ class Replica:
     def finish(self, at_ps: int) -> None:
         """End the planned iterations, which must end now: tokens come out, requests finish."""
         steps = self.steps
-        decodes = self.decodes
-        if decodes and not self._chunk_work:
-            self.free -= self._growth_blocks(steps)
-        self.context += steps * decodes
-        generation = self.generation = self.generation + steps
         self.iterations += steps
         self.leaps += 1
-        ends = self.ends
-        while ends and ends[0][0] <= generation:
-            _, token, request = heappop(ends)
-            if request.token == token:
-                context = request.base + generation
-                self._leave_decode(request, context)
-                del self.running[request.order]
-                self.done.append(request)
-        if self._chunk_work:
-            self._chunk_work = False
-            for request in self.prefilled:
-                self._prompt_done(request, at_ps)
-            self.prefilled.clear()
+        if not self._stands:
+            if not self._new:
+                self._take(self._growth_blocks(steps))
+            self.context += steps * self.decodes
+            generation = self.generation = self.generation + steps
+            ends = self.ends
+            while ends and ends[0][0] <= generation:
+                _, token, request = heappop(ends)
+                if request.token == token:
+                    self._leave_decode(request, request.base + generation)
+                    del self.running[request.order]
+                    self.done.append(request)
+        for request in self.prefilled:
+            self._prompt_done(request, at_ps)
+        self.prefilled.clear()
+        self._new.clear()
+        self._stands = False
         self.plan_end = NEVER
         self.boundary = True
 
@@ -296,50 +219,40 @@ class Replica:
         if self.next_costs is not None:
             self.costs, self.next_costs = self.next_costs, None
             self._stale_power = True
-        need = self.phases[self.generation % self.block_tokens]
-        made_room = need > self.free
-        if made_room:
-            self._make_room()
-            if not self.running:
-                # Nothing is left that could run: the queue's head goes in at once.
-                made_room = False
-        if self.partial is not None or (self.waiting_count and not made_room):
-            duration_ps = self._plan_prompts(at_ps, made_room)
-            if duration_ps:
-                self.plan_start = at_ps
-                self.plan_end = at_ps + duration_ps
-                return
-        decodes = self.decodes
-        costs = self.costs
-        if not decodes:
+        rule = self.rule
+        made_room = False
+        if rule.prompts_apart:
+            self._admit(at_ps, rule.token_budget)
+            if not self._new and self._make_room():
+                made_room = bool(self.running)
+                if not made_room:
+                    self._admit(at_ps, rule.token_budget)
+            self._stands = bool(self._new)
+        else:
+            made_room = self._make_room()
+            budget = rule.token_budget - self.decodes
+            if self.partial is not None and budget:
+                before = len(self.running)
+                budget -= self._next_chunk(self.partial, budget)
+                made_room = made_room or len(self.running) < before
+            # Where nothing is left that could run, the queue's head goes in at once.
+            made_room = made_room and bool(self.running)
+            if not made_room or rule.admits_after_preemption:
+                self._admit(at_ps, budget)
+        if self._new:
+            self._plan_prompts(at_ps)
+        elif self.decodes:
+            self._plan_decodes(at_ps, single=made_room and self.waiting_count > 0)
+        else:
             self.plan_end = NEVER
             self.steps = 0
-            self.meter.set(at_ps, costs.idle_mw)
+            self.meter.set(at_ps, self.costs.idle_mw)
             self._stale_power = True
-            return
-        first = costs.tokens_ps[decodes] + costs.sequence_ps * decodes + costs.context_ps * self.context
-        growth = costs.context_ps * decodes
-        steps = 1
-        if self._leap and not (made_room and self.waiting_count):
-            ends = self.ends
-            while ends[0][2].token != ends[0][1]:
-                heappop(ends)
-            steps = ends[0][0] - self.generation
-            if (steps // self.block_tokens + 1) * decodes > self.free:
-                steps = min(steps, self._steps_until_full())
-        self.steps = steps
-        self.first_ps = first
-        self.growth_ps = growth
-        self.plan_start = at_ps
-        self.plan_end = at_ps + steps * first + growth * (steps * (steps - 1) // 2)
-        if self._stale_power:
-            self._stale_power = False
-            self.meter.set(at_ps, costs.decode_mw(decodes, self.context))
 
     def release(self, request: Request) -> None:
         """Free the blocks of a prefilled prompt whose transfer is over."""
         del self.handed[request.number]
-        self.free += -(-request.target // self.block_tokens)
+        self.free += self.rule.blocks_of(request.target)
 
     def held(self, at_ps: int) -> list[tuple[Request, int]]:
         """Return every request it holds with the tokens it has emitted by a moment inside the plan.
@@ -349,20 +262,20 @@ class Replica:
         found = [request for queue in self.waiting for request in queue]
         found.extend(self.running.values())
         found.extend(self.handed.values())
-        found.sort(key=lambda request: (request.tier, request.order))
+        found.sort(key=_rank)
         return [(request, self._emitted(request, at_ps)) for request in found]
 
     def used_blocks(self, at_ps: int) -> int:
         """Return blocks in use at a moment inside (or at the end of) the plan."""
         begun = self._steps_begun(at_ps)
-        grown = self._growth_blocks(begun) if begun and not self._chunk_work else 0
+        grown = self._growth_blocks(begun) if begun and not self._new else 0
         return self.blocks - self.free + grown
 
     def _emitted(self, request: Request, at_ps: int) -> int:
         if request.token < 0:
             return request.emitted
         ended = 0
-        if self.plan_end != NEVER:
+        if self.plan_end != NEVER and not self._stands:
             ended = self.steps if at_ps >= self.plan_end else max(0, self._steps_begun(at_ps) - 1)
         return request.output - (request.end - self.generation) + ended
 
@@ -374,16 +287,22 @@ class Replica:
         done = steps_within(self.first_ps, self.growth_ps, at_ps - self.plan_start)
         return min(done + 1, self.steps)
 
+    # blocks ----------------------------------------------------------------------------------
+
+    def _take(self, blocks: int) -> None:
+        self.free -= blocks
+        self.taken += blocks
+
     def _growth_blocks(self, steps: int) -> int:
         """Return the blocks that the decodes take over the next `steps` iterations."""
         rounds, rest = divmod(steps, self.block_tokens)
         start = self.generation % self.block_tokens
         return rounds * self.decodes + sum(self.phases[start : start + rest])
 
-    def _steps_until_full(self) -> int:
-        """Return how many decode iterations the free blocks allow; at least 1 by construction."""
+    def _steps_until_full(self, free: int) -> int:
+        """Return how many decode iterations so many free blocks allow."""
         size = self.block_tokens
-        rounds, left = divmod(self.free, self.decodes)
+        rounds, left = divmod(free, self.decodes)
         start = self.generation % size
         for ahead in range(size):
             left -= self.phases[start + ahead]
@@ -391,97 +310,173 @@ class Replica:
                 return rounds * size + ahead
         return rounds * size + size
 
-    def _make_room(self) -> None:
-        """Preempt from the back until the decodes that need a block now can have one."""
-        slot = self.generation % self.block_tokens
-        while self.phases[slot] > self.free:
-            victim = max(self.running.values(), key=lambda request: (request.tier, request.order))
-            if victim is self.partial:
-                self.partial = None
-                self.free += -(-victim.target // self.block_tokens)
-            else:
-                context = victim.base + self.generation
-                victim.emitted = victim.output - (victim.end - self.generation)
-                self._leave_decode(victim, context)
-            victim.target = victim.prompt + victim.emitted
-            victim.computed = 0
-            victim.preemptions += 1
-            del self.running[victim.order]
-            self.waiting[victim.tier].appendleft(victim)
-            self.waiting_count += 1
+    def _decode_need(self) -> int:
+        """Return how many decodes need a block for their next token."""
+        return self.phases[self.generation % self.block_tokens]
 
-    def _plan_prompts(self, at_ps: int, made_room: bool) -> int:
-        """Plan one iteration with prompt tokens in it; return its duration, 0 if none can go. [ps]"""
-        size = self.block_tokens
-        decodes = self.decodes
-        slot = self.generation % size
-        self.free -= self.phases[slot]
-        budget = self.token_budget - decodes
-        tokens = sequences = pairs = 0
-        partial = self.partial
-        if partial is not None and budget:
-            earlier = partial.computed
-            chunk = min(partial.target - earlier, budget)
-            partial.computed = earlier + chunk
-            budget -= chunk
-            tokens = chunk
-            sequences = 1
-            pairs = chunk * earlier + chunk * (chunk + 1) // 2
-            if partial.computed == partial.target:
-                self.prefilled.append(partial)
-                self.partial = None
-        if not made_room:
-            room = self.max_sequences - len(self.running)
-            while self.waiting_count and budget and room > 0:
-                queue = next(queue for queue in self.waiting if queue)
-                request = queue[0]
-                target = request.target
-                blocks = -(-target // size)
-                if blocks + self.watermark > self.free:
+    def _short(self) -> bool:
+        """Whether some decode does not get the block that it asks for."""
+        need = self._decode_need()
+        if need != self.free:
+            return need > self.free
+        if not (self.rule.spare_block and self.decodes):
+            return False
+        last = max((request for request in self.running.values() if request.token >= 0), key=_rank)
+        return last.phase != self.generation % self.block_tokens
+
+    def _make_room(self) -> bool:
+        """Preempt from the back until every decode gets the block it asks for; return whether any was."""
+        made_room = False
+        while self._short():
+            self._preempt()
+            made_room = True
+        return made_room
+
+    def _preempt(self) -> Request:
+        """Send the last of the worst tier back to the front of its queue; return it."""
+        victim = max(self.running.values(), key=_rank)
+        rule = self.rule
+        if victim is self.partial:
+            self.partial = None
+            context = victim.computed
+            victim.held = rule.blocks_of(victim.target if rule.whole_prompt else context)
+        else:
+            context = victim.base + self.generation
+            victim.held = rule.blocks_of(context)
+            victim.emitted = victim.output - (victim.end - self.generation)
+        victim.hashed = context // self.block_tokens if rule.keeps_blocks else 0
+        victim.mark = self.taken + self.free
+        if victim.token >= 0:
+            self._leave_decode(victim, context)
+        else:
+            self.free += victim.held
+        victim.target = victim.prompt + victim.emitted
+        victim.computed = 0
+        victim.preemptions += 1
+        del self.running[victim.order]
+        self.waiting[victim.tier].appendleft(victim)
+        self.waiting_count += 1
+        return victim
+
+    def _own_blocks(self, request: Request) -> int:
+        """Return how many leading blocks a preempted request would still find."""
+        left = request.held - max(0, self.taken - request.mark)
+        return max(0, min(request.hashed, left))
+
+    def _find_again(self, request: Request, blocks: int) -> None:
+        """Give a preempted request its leading blocks back: they leave the middle of the free queue."""
+        self.free -= blocks
+        request.computed = blocks * self.block_tokens
+        for queue in self.waiting:
+            for other in queue:
+                if other.hashed and other.mark > request.mark:
+                    other.mark -= blocks
+
+    # planning --------------------------------------------------------------------------------
+
+    def _next_chunk(self, partial: Request, budget: int) -> int:
+        """Plan the next chunk of the prompt that is partly done; return its tokens."""
+        rule = self.rule
+        chunk = min(partial.target - partial.computed, budget)
+        if not rule.whole_prompt:
+            want = rule.blocks_of(partial.computed + chunk) - rule.blocks_of(partial.computed)
+            while want > self.free - self._decode_need():
+                if self._preempt() is partial:
+                    return 0
+            self._take(want)
+        self.partial = None
+        self._put_in(partial, chunk)
+        return chunk
+
+    def _put_in(self, request: Request, chunk: int) -> None:
+        """Let a prompt have a chunk in the planned iteration."""
+        self._new.append((chunk, request.computed))
+        request.computed += chunk
+        if request.computed == request.target:
+            self.prefilled.append(request)
+        else:
+            self.partial = request
+
+    def _admit(self, at_ps: int, budget: int) -> None:
+        """Plan the first chunks of waiting requests, in order, until the first that cannot go."""
+        rule = self.rule
+        # Decodes that stand still in an iteration of prompts take no block.
+        needed = 0 if rule.prompts_apart else self._decode_need()
+        longest = 0
+        while self.waiting_count and budget > 0 and len(self.running) < self.max_sequences:
+            queue = next(queue for queue in self.waiting if queue)
+            request = queue[0]
+            target = request.target
+            again = self._own_blocks(request) if request.hashed else 0
+            earlier = request.computed + again * self.block_tokens
+            chunk = target - earlier
+            if rule.chunked:
+                chunk = min(chunk, budget)
+            else:
+                longest = max(longest, chunk)
+                tokens = longest * (len(self._new) + 1) if rule.padded_budget else chunk
+                if tokens > (rule.token_budget if rule.padded_budget else budget):
                     break
-                queue.popleft()
-                self.waiting_count -= 1
-                room -= 1
-                self.free -= blocks
-                self.running[request.order] = request
-                if request.prefill_started_ps == UNSEEN:
-                    request.prefill_started_ps = at_ps
-                earlier = request.computed
-                chunk = target - earlier
-                if chunk > budget:
-                    chunk = budget
-                    self.partial = request
-                else:
-                    self.prefilled.append(request)
-                request.computed = earlier + chunk
-                budget -= chunk
-                tokens += chunk
-                sequences += 1
-                pairs += chunk * earlier + chunk * (chunk + 1) // 2
-        if not tokens:
-            self.free += self.phases[slot]
-            return 0
+            kept = self.watermark if rule.watermark_always or self.running else 0
+            if rule.blocks_of(target) + kept > self.free - needed:
+                break
+            queue.popleft()
+            self.waiting_count -= 1
+            self.running[request.order] = request
+            if request.prefill_started_ps == UNSEEN:
+                request.prefill_started_ps = at_ps
+            if again:
+                self._find_again(request, again)
+            request.hashed = 0
+            self._take(rule.blocks_of(target if rule.whole_prompt else earlier + chunk) - again)
+            self._put_in(request, chunk)
+            budget -= chunk
+
+    def _plan_prompts(self, at_ps: int) -> None:
+        """Plan one iteration with prompt tokens in it."""
+        decodes, context = self.decodes, self.context
+        if self._stands:
+            decodes = context = 0
+        else:
+            self._take(self._decode_need())
         costs = self.costs
-        reading_ps = costs.context_ps * self.context
-        duration_ps = (
-            costs.tokens_ps[tokens + decodes]
-            + costs.sequence_ps * (sequences + decodes)
-            + reading_ps
-            + (costs.pair_ps_1024 * pairs >> PAIR_SHIFT)
-        )
+        duration_ps = costs.iteration_ps(decodes, context, self._new)
         level_mw = costs.prefill_mw
         if decodes:
             # The decodes' own share of the iteration at their watts, the rest at the prompts'.
-            alone_ps = costs.tokens_ps[decodes] + costs.sequence_ps * decodes + reading_ps
-            share_mw = costs.decode_mw(decodes, self.context) * alone_ps
+            alone_ps = min(duration_ps, costs.iteration_ps(decodes, context, ()))
+            share_mw = costs.decode_mw(decodes, context) * alone_ps
             level_mw = (share_mw + level_mw * (duration_ps - alone_ps)) // duration_ps
         self.meter.set(at_ps, level_mw)
         self._stale_power = True
-        self._chunk_work = True
         self.steps = 1
         self.first_ps = duration_ps
         self.growth_ps = 0
-        return duration_ps
+        self.plan_start = at_ps
+        self.plan_end = at_ps + duration_ps
+
+    def _plan_decodes(self, at_ps: int, *, single: bool) -> None:
+        """Plan a run of pure decode, of one iteration if `single`."""
+        decodes, costs = self.decodes, self.costs
+        first = costs.iteration_ps(decodes, self.context, ())
+        growth = costs.context_ps * decodes
+        steps = 1
+        if self._leap and costs.leaps and not single:
+            ends = self.ends
+            while ends[0][2].token != ends[0][1]:
+                heappop(ends)
+            steps = ends[0][0] - self.generation
+            free = self.free - 1 if self.rule.spare_block else self.free
+            if (steps // self.block_tokens + 1) * decodes > free:
+                steps = max(1, min(steps, self._steps_until_full(free)))
+        self.steps = steps
+        self.first_ps = first
+        self.growth_ps = growth
+        self.plan_start = at_ps
+        self.plan_end = at_ps + run_ps(first, growth, steps)
+        if self._stale_power:
+            self._stale_power = False
+            self.meter.set(at_ps, costs.decode_mw(decodes, self.context))
 
     def _prompt_done(self, request: Request, at_ps: int) -> None:
         """Emit the token that a finished prompt gives, and go on to decode, hand over or end."""
@@ -497,7 +492,7 @@ class Replica:
         remaining = request.output - request.emitted
         if not remaining:
             del self.running[request.order]
-            self.free += -(-context // self.block_tokens)
+            self.free += self.rule.blocks_of(context)
             self.done.append(request)
             return
         generation = self.generation
@@ -523,3 +518,8 @@ class Replica:
         self.free += -(-context // size)
         request.token = -1
         self._stale_power = True
+
+
+def _rank(request: Request) -> tuple[int, int]:
+    """Return where a request stands: better tiers first, then those that came first."""
+    return request.tier, request.order

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.foundation.errors import DatahallError
-from simulator.performance.serving import IterationTime
+from simulator.performance.iteration_table import IterationCost
 from simulator.workload.requests import RequestTable
 
 FloatArray = NDArray[np.float64]
@@ -44,7 +44,7 @@ class ReplicaProfile(Protocol):
     """Time and watts of one replica at one clock, as `performance.serving` gives them."""
 
     @property
-    def iteration(self) -> IterationTime:
+    def iteration(self) -> IterationCost:
         """Integer cost of one iteration."""
         ...
 

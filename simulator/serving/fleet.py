@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from simulator.foundation.names import hint
-from simulator.serving.batching import BatchRule, Replica
+from simulator.serving.batch_rule import BatchRule
+from simulator.serving.batching import Replica
 from simulator.serving.crowd import AddReplica, ReplicaProfile
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter

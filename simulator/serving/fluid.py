@@ -198,9 +198,8 @@ class FluidCrowd:
             alike = Counter(self._table(replica, len(replicas)) for replica in replicas)
             capacity_per_s = sum(count * table.capacity_per_s for table, count in alike.items())
             most = max((replica.command.kv_blocks for replica in replicas), default=0)
-            tokens = self._sample.prompt_tokens + self._sample.output_tokens - 1
-            blocks = -(-tokens // rule.block_tokens) + int(most * rule.watermark_fraction)
-            misfits = float(np.mean(blocks > most)) if most else 0.0
+            sizes = zip(self._sample.prompt_tokens.tolist(), self._sample.output_tokens.tolist(), strict=True)
+            misfits = float(np.mean([not rule.fits(*size, most) for size in sizes])) if most else 0.0
             self._present = _Pool(tuple(alike.items()), len(replicas), capacity_per_s, misfits)
         return self._present
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from simulator.serving.batching import Request
 from simulator.serving.picoseconds import NEVER, PS_PER_S
+from simulator.serving.request import Request
 
 
 class KvTransfers:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+from simulator.performance.serving import PAIR_SHIFT, IterationTime
 from simulator.serving.crowd import ReplicaProfile
 
 #: Mean context is rounded to this for the watts of a decode batch. [tokens]
@@ -11,13 +13,19 @@ _CONTEXT_BUCKET: Final = 512
 
 
 class ReplicaCosts:
-    """A profile at one clock and a number of GPUs, unpacked; powers in whole milliwatts."""
+    """A profile at one clock and a number of GPUs, unpacked; powers in whole milliwatts.
+
+    `tokens_ps`, `sequence_ps`, `context_ps` and `pair_ps_1024` are those of
+    `performance.serving.IterationTime`, empty and 0 where the profile's costs are a measured
+    table, which is asked for every iteration.
+    """
 
     __slots__ = (
         "_decode_mw",
         "_gpus",
         "context_ps",
         "idle_mw",
+        "leaps",
         "pair_ps_1024",
         "prefill_mw",
         "profile",
@@ -28,14 +36,65 @@ class ReplicaCosts:
     def __init__(self, profile: ReplicaProfile, gpus: int) -> None:
         iteration = profile.iteration
         self.profile = profile
-        self.tokens_ps: list[int] = iteration.tokens_ps.tolist()
-        self.sequence_ps = int(iteration.sequence_ps)
-        self.context_ps = int(iteration.context_ps)
-        self.pair_ps_1024 = int(iteration.pair_ps_1024)
+        self.leaps = iteration.linear_in_context
+        """Whether a run of decodes has a closed form."""
+        self.tokens_ps: list[int] = []
+        self.sequence_ps = self.context_ps = self.pair_ps_1024 = 0
+        if isinstance(iteration, IterationTime):
+            self.tokens_ps = iteration.tokens_ps.tolist()
+            self.sequence_ps = int(iteration.sequence_ps)
+            self.context_ps = int(iteration.context_ps)
+            self.pair_ps_1024 = int(iteration.pair_ps_1024)
         self._gpus = gpus
         self.idle_mw = self._milliwatts(profile.idle_power_w)
         self.prefill_mw = self._milliwatts(profile.prefill_power_w)
         self._decode_mw: dict[tuple[int, int], int] = {}
+
+    def iteration_ps(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> int:
+        """Return the time of one iteration. [ps]
+
+        Parameters
+        ----------
+        decodes, context_tokens
+            Sequences that decode, and what they remember in all.
+        chunks
+            Of each prompt chunk: new tokens, and earlier ones of the same prompt. [tokens]
+        """
+        if not self.tokens_ps:
+            return self.profile.iteration.step_ps(decodes, context_tokens, chunks)
+        tokens = pairs = 0
+        for new, earlier in chunks:
+            tokens += new
+            pairs += new * earlier + new * (new + 1) // 2
+        return (
+            self.tokens_ps[tokens + decodes]
+            + self.sequence_ps * (len(chunks) + decodes)
+            + self.context_ps * context_tokens
+            + (self.pair_ps_1024 * pairs >> PAIR_SHIFT)
+        )
+
+    def mixture_ps(self, batch: float, context: float, prompts: float, prompt_tokens: float) -> float:
+        """Return the time of a mean iteration of a steady mixture. [ps]
+
+        Parameters
+        ----------
+        batch, context
+            Decoding sequences, and tokens that each remembers in the mean.
+        prompts, prompt_tokens
+            Prompts taken in by an iteration, which may be parts of one, and tokens of each.
+        """
+        tokens = batch + prompts * prompt_tokens
+        pairs = prompt_tokens * (prompt_tokens + 1.0) / 2.0
+        if not self.tokens_ps:
+            # Whole chunks only: as much as the mixture takes in, as one prompt.
+            new = round(tokens - batch)
+            chunks = ((new, 0),) if new else ()
+            return float(self.iteration_ps(round(batch), round(batch * context), chunks))
+        whole = min(int(tokens), len(self.tokens_ps) - 2)
+        part = tokens - whole
+        found = (1.0 - part) * self.tokens_ps[whole] + part * self.tokens_ps[whole + 1]
+        found += self.sequence_ps * (batch + prompts) + self.context_ps * batch * context
+        return found + self.pair_ps_1024 * pairs * prompts / 1024.0
 
     def decode_mw(self, sequences: int, context_tokens: int) -> int:
         """Return the power of a decode batch with this much context in all. [mW]"""

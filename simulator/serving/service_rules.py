@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.routers import RoundRobin, Router
 
 

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import Role
 from simulator.serving.picoseconds import PS_PER_S
 from simulator.serving.replica_costs import ReplicaCosts
@@ -140,12 +140,9 @@ def saturated_rate_per_s(
     prompt_tokens, output_tokens
         Mean lengths. [tokens]
     """
-    pairs = prompt_tokens * (prompt_tokens + 1.0) / 2.0
     if role == "prefill":
         whole = rule.token_budget / prompt_tokens
-        iteration_ps = costs.tokens_ps[rule.token_budget] + whole * costs.sequence_ps
-        iteration_ps += costs.pair_ps_1024 * pairs * whole / 1024.0
-        return whole / iteration_ps * PS_PER_S
+        return whole / costs.mixture_ps(0.0, 0.0, whole, prompt_tokens) * PS_PER_S
     mean_context = prompt_tokens + output_tokens / 2.0
     room = (1.0 - rule.watermark_fraction) * kv_blocks * rule.block_tokens
     # On average half a block of each sequence is empty.
@@ -156,10 +153,5 @@ def saturated_rate_per_s(
         # Prompts take what the decodes leave: fewer sequences keep the mixture steady.
         batch *= rule.token_budget / tokens
         prompts *= rule.token_budget / tokens
-        tokens = float(rule.token_budget)
-    whole_tokens = min(int(tokens), len(costs.tokens_ps) - 2)
-    part = tokens - whole_tokens
-    iteration_ps = (1.0 - part) * costs.tokens_ps[whole_tokens] + part * costs.tokens_ps[whole_tokens + 1]
-    iteration_ps += costs.sequence_ps * (batch + prompts) + costs.context_ps * batch * mean_context
-    iteration_ps += costs.pair_ps_1024 * pairs * prompts / 1024.0
+    iteration_ps = costs.mixture_ps(batch, mean_context, prompts, prompt_tokens)
     return batch / output_tokens / iteration_ps * PS_PER_S

@@ -16,7 +16,7 @@ import numpy as np
 
 from simulator.foundation.time_grid import snap
 from simulator.serving.arrival_buffer import ArrivalBuffer
-from simulator.serving.batching import Replica, Request
+from simulator.serving.batching import Replica
 from simulator.serving.crowd import (
     BIN_S,
     AddReplica,
@@ -39,6 +39,7 @@ from simulator.serving.ledger import FAILED, OK, SHED, Ledger
 from simulator.serving.lookout import Lookout
 from simulator.serving.picoseconds import NEVER, PS_PER_S, tick_after_s, to_ps
 from simulator.serving.power_meter import UNITS_PER_J, MeterBin
+from simulator.serving.request import Request
 from simulator.serving.routers import Dispatch, SiteShares
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.stability import Stability, verdict
@@ -247,13 +248,10 @@ class TwinCrowd:
         self._enqueue(slot, replica, request)
 
     def _can_ever_run(self, request: Request, replica: Replica) -> bool:
-        tokens = request.prompt + request.output - 1
         if replica.role != "prefill":
-            return replica.fits(tokens)
+            return replica.fits(request.prompt, request.output)
         decode = self._fleet.decode
-        return replica.fits(request.prompt) and (
-            not decode or any(self._fleet.at(slot).fits(tokens) for slot in decode)
-        )
+        return replica.fits(request.prompt, 1) and (not decode or bool(self._able(request)))
 
     def _enqueue(self, slot: int, replica: Replica, request: Request) -> None:
         fleet = self._fleet
@@ -311,12 +309,16 @@ class TwinCrowd:
                 self._call(slot, sender)
             self._hand_over(request)
 
+    def _able(self, request: Request) -> list[int]:
+        """Return the open decode replicas that could run a request alone."""
+        fleet = self._fleet
+        return [slot for slot in fleet.decode if fleet.at(slot).fits(request.prompt, request.output)]
+
     def _hand_over(self, request: Request) -> None:
         # Its prompt is remembered; the first token comes from one decode step over the last one.
         request.computed = request.target - 1
         fleet = self._fleet
-        tokens = request.prompt + request.output - 1
-        able = [slot for slot in fleet.decode if fleet.at(slot).fits(tokens)]
+        able = self._able(request)
         slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites)
         if slot is not None:
             self._enqueue(slot, fleet.at(slot), request)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import (
     AddReplica,
     Limit,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Stop
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules

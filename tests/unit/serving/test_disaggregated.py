@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, RemoveReplica, SetTransferBandwidth, Stop
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd

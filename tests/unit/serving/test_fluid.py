@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simulator.foundation.step_series import StepSeries
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import (
     AddReplica,
     Limit,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.stability import saturated_rate_per_s, verdict

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from simulator.serving.batching import BatchRule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import (
     AddReplica,
     Fired,

@@ -1,0 +1,136 @@
+"""How an engine forms its batches: bounds, and a few independent choices that tell engines apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """The bounds of an engine's batches, and how it fills them. The defaults are vLLM V1's.
+
+    Parameters
+    ----------
+    max_sequences
+        Most sequences in a batch.
+    token_budget
+        Most new tokens in an iteration.
+    block_tokens
+        Tokens of one KV block.
+    watermark_fraction
+        Share of the KV blocks that admission leaves free.
+    chunked
+        A prompt may be cut to what is left of the budget.
+    prompts_apart
+        An iteration is prompts only, which go first, or decodes only.
+    padded_budget
+        The budget counts sequences times the longest prompt instead of the sum of prompts.
+    whole_prompt
+        A prompt's blocks are all taken at admission, not chunk by chunk.
+    watermark_always
+        The watermark holds even where nothing runs.
+    spare_block
+        A decode asks for a free block before it looks whether it needs one.
+    admits_after_preemption
+        Requests are admitted in an iteration that had to preempt.
+    keeps_blocks
+        Blocks given back keep what they hold until they are taken again: a request that was
+        preempted finds its own.
+    """
+
+    max_sequences: int = 256
+    token_budget: int = 8192
+    block_tokens: int = 16
+    watermark_fraction: float = 0.0
+    chunked: bool = True
+    prompts_apart: bool = False
+    padded_budget: bool = False
+    whole_prompt: bool = False
+    watermark_always: bool = False
+    spare_block: bool = False
+    admits_after_preemption: bool = False
+    keeps_blocks: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_sequences < 1 or self.block_tokens < 1:
+            raise ValueError(
+                f"max_sequences {self.max_sequences} and block_tokens {self.block_tokens} must be at least 1"
+            )
+        if self.token_budget < self.max_sequences:
+            raise ValueError(
+                f"token_budget {self.token_budget} is less than max_sequences {self.max_sequences}: "
+                "a full batch could not decode; raise token_budget or lower max_sequences"
+            )
+        if not 0.0 <= self.watermark_fraction < 1.0:
+            raise ValueError(f"watermark_fraction {self.watermark_fraction} is outside [0, 1)")
+
+    def watermark_blocks(self, kv_blocks: int) -> int:
+        """Return how many of a replica's KV blocks admission leaves free. [blocks]"""
+        return int(kv_blocks * self.watermark_fraction)
+
+    def blocks_of(self, tokens: int) -> int:
+        """Return the blocks that hold so many tokens. [blocks]"""
+        return -(-tokens // self.block_tokens)
+
+    def fits(self, prompt_tokens: int, output_tokens: int, kv_blocks: int) -> bool:
+        """Return whether a request could run alone: an engine refuses longer ones at the door.
+
+        The last token is never remembered. An engine that does not cut prompts must take a
+        request that was preempted near its end as one prompt.
+        """
+        tokens = prompt_tokens + output_tokens - 1
+        if not self.chunked and tokens > self.token_budget:
+            return False
+        kept = self.watermark_blocks(kv_blocks) if self.watermark_always else 0
+        return self.blocks_of(tokens) + kept <= kv_blocks
+
+
+#: Choices of each batching rule, by the name that engines of the catalog call it.
+#: vllm-v0 and sarathi are as Vidur has them (arXiv:2405.05465), vllm-v1 as of vLLM 0.19.
+ENGINES: Final[Mapping[str, BatchRule]] = {
+    "vllm-v1": BatchRule(),
+    "vllm-v0": BatchRule(
+        chunked=False,
+        prompts_apart=True,
+        padded_budget=True,
+        whole_prompt=True,
+        watermark_always=True,
+        spare_block=True,
+        keeps_blocks=False,
+    ),
+    "sarathi": BatchRule(
+        whole_prompt=True,
+        watermark_always=True,
+        spare_block=True,
+        admits_after_preemption=True,
+        keeps_blocks=False,
+    ),
+}
+
+
+def batch_rule(
+    engine: str, *, max_sequences: int, token_budget: int, block_tokens: int, watermark_fraction: float
+) -> BatchRule:
+    """Return the rule of a batching scheme with an engine's numbers.
+
+    Parameters
+    ----------
+    engine
+        A row of `ENGINES`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such row, or the numbers do not go together.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"no batching rule {engine!r}; known: {', '.join(ENGINES)}")
+    return replace(
+        ENGINES[engine],
+        max_sequences=max_sequences,
+        token_budget=token_budget,
+        block_tokens=block_tokens,
+        watermark_fraction=watermark_fraction,
+    )

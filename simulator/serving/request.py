@@ -1,0 +1,64 @@
+"""One request on its way through a service, in plain integers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: `Request.first_token_ps` before there is one.
+UNSEEN: Final = -1
+
+
+class Request:
+    """One request on its way; times in picoseconds."""
+
+    __slots__ = (
+        "arrived_ps",
+        "attempts",
+        "base",
+        "computed",
+        "emitted",
+        "end",
+        "first_token_ps",
+        "hashed",
+        "held",
+        "mark",
+        "number",
+        "order",
+        "output",
+        "phase",
+        "preemptions",
+        "prefill_started_ps",
+        "prompt",
+        "target",
+        "tier",
+        "token",
+    )
+
+    def __init__(self, number: int, arrived_ps: int, prompt: int, output: int, tier: int) -> None:
+        self.number = number
+        self.arrived_ps = arrived_ps
+        self.prompt = prompt
+        self.output = output
+        self.tier = tier
+        self.preemptions = 0
+        self.attempts = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin from nothing: no token computed, none emitted."""
+        self.prefill_started_ps = UNSEEN
+        self.first_token_ps = UNSEEN
+        self.emitted = 0
+        self.computed = 0
+        self.target = self.prompt
+        self.order = -1
+        self.token = -1
+        self.end = -1
+        self.base = 0
+        self.phase = 0
+        self.hashed = 0
+        """Full blocks that it had computed when it was preempted; 0 once it runs again."""
+        self.held = 0
+        """Blocks that it had then."""
+        self.mark = 0
+        """How many blocks the replica has taken when the first of those is taken again."""
