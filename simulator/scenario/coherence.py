@@ -15,6 +15,7 @@ from simulator.scenario.said import Route
 from simulator.scenario.script import Curtailment
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Grid, Site, Weather
+from simulator.scenario.training_layout import given_fields
 from simulator.scenario.workloads import JobStream, Training
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _weather(at: Route, weather: Weather) -> Iterator[Mistake]:
 
 
 def _training(scenario: Scenario, at: Route, run: Training) -> Iterator[Mistake]:
-    if run.mfu_fraction is not None and run.parallelism.mode == "given":
+    if run.mfu_fraction is not None and (run.parallelism.mode == "given" or given_fields(run)):
         yield Mistake((*at, "parallelism"), "has no effect: `mfu` is given and replaces the step-time model")
     saves = run.checkpoint
     if saves is None:

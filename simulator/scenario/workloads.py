@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,8 +36,19 @@ TenantField = Annotated[Literal["user", "group", "executable", "queue", "partiti
 ZeroStage = Annotated[int, Measure("", high=3, whole=True)]
 
 
+#: What a given layout is where it says nothing.
+_PLAIN_LAYOUT: Final = {
+    "interleave": 1,
+    "schedule": "1f1b",
+    "micro_batch": 1,
+    "sequence_parallel": True,
+    "recompute": "none",
+    "zero_stage": 1,
+}
+
+
 class Parallelism(Branch):
-    """How a model is spread; a degree that is not given is chosen."""
+    """How a model is spread; what is not given is 1, or with `auto` the fastest that fits."""
 
     short: ClassVar[str] = "mode"
 
@@ -49,13 +60,29 @@ class Parallelism(Branch):
     data_parallel: Count | None = Field(default=None, alias="dp", description="Data-parallel ranks.")
     context_parallel: Count | None = Field(default=None, alias="cp", description="Context-parallel ranks.")
     expert_parallel: Count | None = Field(default=None, alias="ep", description="Expert-parallel ranks.")
-    interleave: Count = Field(default=1, description="Model chunks on each pipeline stage.")
-    micro_batch: Count = Field(default=1, description="Sequences in one micro-batch.")
-    sequence_parallel: Truth = Field(default=True, description="Shard activations over tensor ranks.")
-    recompute: Annotated[Literal["none", "selective", "full"], OneOf()] = Field(
-        default="none", description="Activations computed again in the backward pass."
+    interleave: Count | None = Field(default=None, description="Model chunks on each pipeline stage.")
+    schedule: Annotated[Literal["1f1b", "zero-bubble", "dualpipe"], OneOf()] | None = Field(
+        default=None, description="Order of the pipeline's passes."
     )
-    zero_stage: ZeroStage = Field(default=1, description="Optimizer sharding, 0 to 3.")
+    micro_batch: Count | None = Field(default=None, description="Sequences in one micro-batch.")
+    sequence_parallel: Truth | None = Field(default=None, description="Shard activations over tensor ranks.")
+    recompute: Annotated[Literal["none", "selective", "full"], OneOf()] | None = Field(
+        default=None, description="Activations computed again in the backward pass."
+    )
+    zero_stage: ZeroStage | None = Field(
+        default=None, description="Sharding over replicas: 1 optimizer, 2 gradients, 3 weights (FSDP)."
+    )
+    shard_ranks: Count | None = Field(
+        default=None, description="Replicas that share one set of shards (HSDP); all if not given."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, said: Any) -> Any:
+        """Fill what a given layout leaves out; what `auto` leaves out is searched."""
+        if isinstance(said, Mapping) and said.get("mode", "given") == "given":
+            return {**_PLAIN_LAYOUT, **said}
+        return said
 
 
 class Checkpoint(Branch):
@@ -117,14 +144,15 @@ class Elastic(Branch):
         description="peers: replicas that did not break go on at once from what they hold, and the broken "
         "one joins again when it is up.",
     )
-    join_s: Span | None = Field(
-        default=None, description="Stall of all when a replica leaves or joins; with restore: peers."
+    stall_s: Span | None = Field(
+        default=None,
+        description="Stall of all when a replica leaves, with restore: peers; it joins again without one.",
     )
 
     @model_validator(mode="after")
     def _joins(self) -> Self:
-        if (self.join_s is not None) != (self.restore == "peers"):
-            raise mistake("give join with restore: peers, and only then")
+        if (self.stall_s is not None) != (self.restore == "peers"):
+            raise mistake("give stall with restore: peers, and only then")
         return self
 
 
