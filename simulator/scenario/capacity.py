@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Final
 from simulator.catalog.entries import GpuSpec, NodeSpec
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import LayoutError, UnknownNameError
-from simulator.foundation.units import render
+from simulator.foundation.units import GIB, render
 from simulator.llm.architecture import Architecture
-from simulator.llm.layout import Layout
 from simulator.llm.memory import (
     OPTIMIZER_BYTES,
     WEIGHT_BYTES,
@@ -20,12 +19,16 @@ from simulator.llm.memory import (
     kv_precision_of,
 )
 from simulator.network.topology import Fabric, Machines, Topology
+from simulator.performance.layouts import nearest_fit
+from simulator.performance.training import check_divides
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
 from simulator.scenario.script import LeafFault, LinkFault, SwitchFault
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
+from simulator.scenario.training_layout import given_layout
 from simulator.scenario.workloads import JobList, JobStream, Training
+from simulator.serving.batch_rule import batch_rule
 
 if TYPE_CHECKING:
     from simulator.scenario.tree import Scenario
@@ -173,14 +176,13 @@ def _training(at: Route, run: Training, catalog: Catalog, stocks: list[Stock]) -
     if run.mfu_fraction is not None:
         return
     architecture = Architecture.from_spec(model)
-    context_tokens = run.sequence_tokens(model.context_tokens)
-    troubles = [list(_layout(at, run, architecture, context_tokens, stock)) for stock in right]
+    troubles = [list(_layout(at, run, architecture, model.context_tokens, stock)) for stock in right]
     if all(troubles):
         yield from troubles[0]
 
 
 def _layout(
-    at: Route, run: Training, architecture: Architecture, context_tokens: int, stock: Stock
+    at: Route, run: Training, architecture: Architecture, longest_tokens: int, stock: Stock
 ) -> Iterator[Mistake]:
     """Return why a layout is impossible on one kind of node."""
     where: Route = (*at, "parallelism")
@@ -206,40 +208,28 @@ def _layout(
         return
     stages = given.pipeline_parallel or 1
     # The first and the last chunk may hold an embedding only, as in Llama 3.
-    if stages * given.interleave > architecture.layers + 2:
+    if stages * (given.interleave or 1) > architecture.layers + 2:
         said = f"{stages} stages x {given.interleave} chunks for {architecture.layers} layers"
         yield Mistake((*where, "pp"), said)
         return
-    copy = tensor * stages * (given.context_parallel or 1)
-    replicas = given.data_parallel or run.gpus // copy
-    if copy * replicas != run.gpus:
-        replicas = max(replicas, 1)
-        said = f"the degrees make {copy} x {replicas} = {copy * replicas} ranks, gpus is {run.gpus}"
-        yield Mistake(where, said, f"gpus must be dp times {copy}")
+    try:
+        layout = given_layout(run, longest_tokens)
+        check_divides(architecture, layout)
+    except LayoutError as error:
+        said, _, hint = str(error).partition("; ")
+        yield Mistake(where, said, hint)
         return
     try:
-        layout = Layout(
-            tensor_parallel=tensor,
-            pipeline_parallel=stages,
-            data_parallel=replicas,
-            context_parallel=given.context_parallel or 1,
-            expert_parallel=given.expert_parallel or 1,
-            interleave=given.interleave,
-            micro_batch=given.micro_batch,
-            global_batch=run.global_batch or replicas * given.micro_batch,
-            context_tokens=context_tokens,
-            sequence_parallel=given.sequence_parallel,
-            recompute=given.recompute,
-            zero_stage=given.zero_stage,
-            precision=run.precision,
-        )
         check_training_memory(architecture, layout, memory_bytes)
     except LayoutError as error:
-        yield Mistake(where, str(error))
-
-
-#: Batching rules that a crowd follows; an engine of another would be run as something it is not.
-MODELLED_SCHEDULERS: Final = ("vllm-v1",)
+        near = nearest_fit(architecture, layout, stock.gpu, stock.node)
+        hint = "no layout near it fits"
+        if near is not None and near.memory is not None:
+            hint = (
+                f"nearest that fits: {near.layout.describe()}, "
+                f"{near.memory.total_bytes / GIB:.1f} GiB, {near.step_s:.3g} s a step"
+            )
+        yield Mistake(where, str(error), hint)
 
 
 def _service(
