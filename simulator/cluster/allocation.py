@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,17 @@ class Placement:
         return sorted([*bits(self.whole), *(node for node, _ in self.parts)])
 
 
+#: Set bits above which a mask is taken apart as an array.
+_MANY_BITS: Final = 64
+
+
 def bits(mask: int) -> Iterator[int]:
     """Yield the positions of the set bits, ascending."""
+    if mask.bit_count() > _MANY_BITS:
+        # Taking the lowest bit copies the whole number each time: a square in the nodes.
+        raw = np.frombuffer(mask.to_bytes(-(-mask.bit_length() // 8), "little"), dtype=np.uint8)
+        yield from np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
+        return
     while mask:
         low = mask & -mask
         yield low.bit_length() - 1

@@ -52,8 +52,8 @@ class Recovery:
     from_peers: bool = False
     """An elastic job whose other replicas hold all state goes on without the broken one and
     loses nothing; the replica joins again when it is up."""
-    join_s: float = 0.0
-    """Stall of all when a replica leaves or joins. [s]"""
+    regroup_s: float = 0.0
+    """Stall of all when a replica leaves; it joins again without one. [s]"""
 
     def again_s(self, launch_s: float) -> float:
         """Return the time from a known cause to full speed. [s]"""

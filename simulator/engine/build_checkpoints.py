@@ -159,9 +159,9 @@ class CheckpointBuilder:
         if self.storage is not None and self.storage.read_bandwidth_bytes_per_s is not None:
             load_s = self.size_bytes / self.storage.read_bandwidth_bytes_per_s
         peers = elastic is not None and elastic.restore == "peers"
-        join_s = elastic.join_s if elastic is not None and elastic.join_s is not None else 0.0
+        regroup_s = elastic.stall_s if elastic is not None and elastic.stall_s is not None else 0.0
         if said is None:
-            return Recovery(load_s=load_s, from_peers=peers, join_s=join_s)
+            return Recovery(load_s=load_s, from_peers=peers, regroup_s=regroup_s)
         return Recovery(
             detect_s=said.detect_s,
             diagnose_s=said.diagnose_s,
@@ -170,7 +170,7 @@ class CheckpointBuilder:
             warm_up_s=said.warm_up_s,
             swaps=said.nodes == "swap",
             from_peers=peers,
-            join_s=join_s,
+            regroup_s=regroup_s,
         )
 
     def _launch_s(self) -> float:

@@ -17,7 +17,7 @@ from simulator.llm.flops import FlopConvention, training_flop_per_token
 from simulator.llm.layout import Layout
 from simulator.network.spread import Spread
 from simulator.performance.given import GivenProfile
-from simulator.performance.power_swing import power_swing
+from simulator.performance.power_swing import SUPPLY_S, power_swing
 from simulator.performance.training import TrainingProfile, estimate
 from simulator.scenario.training_layout import chosen_layout, given_layout
 from simulator.scenario.workloads import Training
@@ -71,7 +71,8 @@ class TrainingBuilder:
             peak_flop_per_s=peak,
             mfu_convention=FlopConvention.MODEL_FULL.value,
             unit_is_tokens=True,
-            flows=True,
+            # Of a step whose time was given nobody knows who sends what to whom.
+            flows=workload.mfu_fraction is None and workload.power_per_gpu_w is None,
             scattered_ranks=workload.rank_order == "scattered",
         )
         compact = profile_for(-1, _compact(home, workload.gpus, node.gpus_per_node), workload.gpus)
@@ -126,7 +127,8 @@ class TrainingBuilder:
         if checkpoints is not None:
             every_s, stall_s, _ = checkpoints.under(1.0)
             if stall_s:
-                save_w = (mean_w - profile.phase_power.get("checkpoint", idle_w)) * gpus
+                seen = 1.0 - math.exp(-stall_s / SUPPLY_S)
+                save_w = (mean_w - profile.phase_power.get("checkpoint", idle_w)) * gpus * seen
                 save_period_s = every_s + stall_s
         return SwingFacts(
             job=workload.name,

@@ -273,7 +273,8 @@ class Failures:
         own = behaviour.recovery
         placement = board.placement[job]
         assert placement is not None
-        if not own.from_peers or board.phase[job] not in (Phase.RUNNING, Phase.RECOVERING):
+        on = board.phase[job] in (Phase.RUNNING, Phase.RECOVERING)
+        if not own.from_peers or cause.planned or not on:
             return False
         pool = engine.pools[pool_code]
         left = placement
@@ -290,14 +291,14 @@ class Failures:
                 if gone.gpus:
                     pool.free.give_back(gone)
                 placement, _ = without_node(placement, node, pool.gpus_per_node)
-        board.stand_with(job, left, Phase.RECOVERING, own.join_s)
+        board.stand_with(job, left, Phase.RECOVERING, own.regroup_s)
         if lost:
             at_s = snap_up(engine.clock.environment.now + detect_s + diagnose_s + again_s)
             heapq.heappush(self._joining, (at_s, job, pool_code, nodes))
             self._join_timer.arm(self._joining[0][0])
         for tell in engine.listeners:
             tell(job)
-        if own.join_s <= 0.0:
+        if own.regroup_s <= 0.0:
             engine.resume(job)
         return True
 
@@ -313,19 +314,13 @@ class Failures:
             missing = board.gpus[job] - placement.gpus
             more = self._more_for(job, pool_code, missing) if missing > 0 else None
             if more is not None:
-                self._regroup(job, joined(placement, more))
+                # It caught up beside the others, which do not wait for it.
+                board.change_placement(job, joined(placement, more))
+                engine.pool_changed(pool_code)
+                for tell in engine.listeners:
+                    tell(job)
         if self._joining:
             self._join_timer.arm(self._joining[0][0])
-
-    def _regroup(self, job: int, placement: Placement) -> None:
-        engine, board = self.engine, self.engine.board
-        own = board.behaviours[board.behaviour_of[job]].recovery
-        board.stand_with(job, placement, Phase.RECOVERING, own.join_s)
-        engine.pool_changed(placement.pool)
-        for tell in engine.listeners:
-            tell(job)
-        if own.join_s <= 0.0:
-            engine.resume(job)
 
     # ------------------------------------------------------------------ recovering
 
