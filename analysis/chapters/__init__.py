@@ -7,6 +7,7 @@ from typing import Final
 
 from analysis.chapters.answer import answer
 from analysis.chapters.books import carbon, money, power
+from analysis.chapters.links import links
 from analysis.chapters.material import Material
 from analysis.chapters.trust import assumptions, citation, uncertainty, validity
 from analysis.chapters.work import machines, scenario, services, tenants, training
@@ -17,6 +18,7 @@ CHAPTERS: Final[Mapping[str, tuple[str, Callable[[Material], str]]]] = {
     "scenario": ("The scenario", scenario),
     "machines": ("GPUs and queue", machines),
     "training": ("Training", training),
+    "links": ("Who shared which link", links),
     "services": ("Services", services),
     "power": ("Power and cooling", power),
     "carbon": ("Grid, carbon, water", carbon),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.decisions.reasons import SAID
-from simulator.foundation.units import DAY_S, KILO, MEGA, in_currency, render
+from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
 from simulator.results.digest import DEFAULTS, shown_path
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def closing_lines(run: Run) -> list[str]:
     blocks = [
         _gpu_hours(found),
         _work(run, found),
+        _links(found),
         _power(found),
         _carbon(found),
         _water(found),
@@ -92,16 +93,18 @@ def _gpu_hours(found: Mapping[str, Any]) -> list[str]:
 
     def row(name: str, value: float, note: str = "") -> str:
         share = f"{100 * value / provided:6.1f} %" if provided else ""
-        return f"{'':{_INDENT}}{name:<19}{value:>11,.0f}  {share}  {note}".rstrip()
+        return f"{'':{_INDENT}}{name:<19}{value:>11,.{places}f}  {share}  {note}".rstrip()
 
-    lines = [f"{'GPU-hours':{_INDENT}}{'provided':<19}{provided:>11,.0f}"]
+    # A replay of minutes has less than a GPU-hour of each.
+    places = 0 if provided >= 100.0 else 2
+    lines = [f"{'GPU-hours':{_INDENT}}{'provided':<19}{provided:>11,.{places}f}"]
     lines.append(row("allocated", hours["allocated"]))
     lines.append(row("  productive", hours["productive"], "modelled"))
     lines.append(
         row("  overhead in jobs", hours["overhead"], "(bubbles, communication, checkpoints, starts)")
     )
     lines.append(row("  lost to failures", hours["lost"]))
-    others = [f"free {hours['free']:,.0f}"]
+    others = [f"free {hours['free']:,.{places}f}"]
     others += [f"{name} {hours[name]:,.0f}" for name in ("held", "down", "maintenance") if hours[name] >= 0.5]
     tail = hours["idle_tail"]
     if tail is not None:
@@ -169,7 +172,27 @@ def _service(service: Mapping[str, Any]) -> list[str]:
         f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
         for entry in service["late_hours"]
     ]
-    return [*said, "  " + ".  ".join([f"{verdict}; {tpot}", *late])]
+    said.append("  " + ".  ".join([f"{verdict}; {tpot}", *late]))
+    return [*said, *_used(service)]
+
+
+def _used(service: Mapping[str, Any]) -> list[str]:
+    """Return what a request and a million tokens use, each with its boundary."""
+    chip_j, whole_j = service.get("chip_joules_per_request"), service.get("facility_joules_per_request")
+    if chip_j is None or whole_j is None:
+        return []
+    parts = [
+        f"{_rounded(chip_j / HOUR_S, 3)} Wh/request on the chips, {_rounded(whole_j / HOUR_S, 3)} with "
+        "hosts, idle and overhead"
+    ]
+    per_million = [
+        f"{_rounded(value, 3)} {unit}"
+        for name, unit in (("gco2e", "g"), ("litres", "L"), ("usd", "USD"))
+        if (value := service.get(f"facility_{name}_per_million_tokens")) is not None
+    ]
+    if per_million:
+        parts.append(f"{', '.join(per_million)} per million tokens")
+    return ["  " + "; ".join(parts)]
 
 
 def _power(found: Mapping[str, Any]) -> list[str]:
@@ -285,6 +308,31 @@ def _waiting(found: Mapping[str, Any]) -> list[str]:
             + _first({SAID.get(name, name): share for name, share in waiting["by_reason"].items()}, 4)
         ],
     )
+
+
+def _links(found: Mapping[str, Any]) -> list[str]:
+    """Say who was held up by shared links, where, and by whom; nothing if nobody was."""
+    losses = found["links"]
+    said = []
+    for loss in losses[:_MOST]:
+        part = loss["part"].removesuffix("_s").replace("_", " ")
+        text = (
+            f"{loss['job']}: steps of {render(loss['step_alone_s'], 's', 4)} take "
+            f"{render(loss['step_worst_s'], 's', 4)} ({part} +{render(loss['part_grows_s'], 's')}), "
+            f"{loss['lost_gpu_hours']:,.0f} GPU-h lost"
+        )
+        if loss["crossing"]:
+            capacity = render(loss["capacity_bytes_per_s"], "bytes/s")
+            those = ", ".join(
+                f"{row['job']} {row['exchange']} {render(row['peak_bytes_per_s'], 'bytes/s')} "
+                f"gets {render(row['share'], 'fraction')}"
+                for row in loss["crossing"][:_MOST]
+            )
+            text += f"; {loss['link']} carries {capacity}: {those}"
+        said.append(text)
+    if len(losses) > _MOST:
+        said.append(f"and {len(losses) - _MOST} more jobs (links.parquet)")
+    return _block("Links", said) if said else []
 
 
 def _limits(found: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from simulator.foundation.units import G_PER_T, HOUR_S, J_PER_MWH
 from simulator.results.percentile import quantile
+from simulator.results.shared_links import shared_links
 from simulator.results.training_facts import TrainingFacts, watch
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def digest(run: Run) -> dict[str, Any]:
         "gpu_hours": _gpu_hours(run, jobs),
         "training": _training(run, jobs),
         "gpu_time": _gpu_time(run),
+        "links": shared_links(run),
         "services": _services(run),
         "jobs": _queued_jobs(jobs),
         "power": _power(run),

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.accounting.books import Books
+from simulator.accounting.service_account import ServiceAccount, service_accounts
 from simulator.foundation.units import MEGA
 from simulator.results.digest import NOT_QUEUED
 from simulator.results.occupancy import pool_steps
 from simulator.results.percentile import quantile
-from simulator.telemetry import Record, ServiceRecord
+from simulator.telemetry import Phase, Record, ServiceRecord
 from simulator.telemetry.glossary import SERVICE, SUMMARY
 
 FloatArray = NDArray[np.float64]
@@ -26,6 +27,7 @@ FloatArray = NDArray[np.float64]
 _REASONS: Final[Mapping[str, str]] = {
     "mfu_fraction": "no training job with a known model ran",
     "ettr_fraction": "no training job was submitted",
+    "link_loss_fraction": "no training job ran",
     "mean_wait_s": "no job besides services' replicas was submitted",
     "p95_wait_s": "no job besides services' replicas was submitted",
     "mean_jct_s": "no job finished",
@@ -54,6 +56,7 @@ _SOURCES: Final[Mapping[str, str]] = {
     "makespan_s": "jobs.parquet",
     "mfu_fraction": "jobs.parquet",
     "ettr_fraction": "segments.parquet, jobs.parquet",
+    "link_loss_fraction": "links.parquet, segments.parquet",
     "allocated_fraction": "segments.parquet",
     "productive_fraction": "jobs.parquet",
     "peak_facility_power_w": "power.parquet",
@@ -69,8 +72,10 @@ def summary(record: Record, books: Books) -> dict[str, Any]:
     found.update({name: value for name, value in books.totals.items() if name in SUMMARY})
     found.update(_machines(record))
     found.update(_queue(record))
-    for service in record.services:
-        found.update(_service(service, books))
+    found["link_loss_fraction"] = _link_loss(record)
+    accounts = service_accounts(record, books)
+    for service, account in zip(record.services, accounts, strict=True):
+        found.update(_service(service, books, account, record.horizon_s))
     return {name: _number(value) for name, value in found.items()}
 
 
@@ -140,17 +145,48 @@ def _queue(record: Record) -> dict[str, Any]:
     }
 
 
-def _service(service: ServiceRecord, books: Books) -> dict[str, Any]:
-    said, rows = service.summary, np.array(service.replica_jobs, dtype=np.int64)
-    tokens = float(said.get("tokens_out", 0.0))
+def _link_loss(record: Record) -> float | None:
+    """Return the share of training's running GPU time that shared links cost."""
+    segments = record.segments
+    training = np.array([kind == "training" for kind in record.jobs.kind], dtype=bool)
+    mine = training[np.asarray(segments["job"])] & (np.asarray(segments["phase"]) == Phase.RUNNING)
+    width_s = np.asarray(segments["end_s"])[mine] - np.asarray(segments["start_s"])[mine]
+    ran_gpu_s = float(np.sum(width_s * np.asarray(segments["gpus"])[mine]))
+    lost_gpu_s = math.fsum(loss.lost_gpu_seconds for loss in record.link_losses)
+    return lost_gpu_s / ran_gpu_s if ran_gpu_s > 0.0 else None
 
-    def per_token(column: str, size: float) -> float | None:
-        return size * float(np.sum(books.jobs[column][rows])) / tokens if tokens > 0 else None
+
+def _service(
+    service: ServiceRecord, books: Books, account: ServiceAccount, horizon_s: float
+) -> dict[str, Any]:
+    said, rows = service.summary, np.array(service.replica_jobs, dtype=np.int64)
+    tokens, requests = float(said.get("tokens_out", 0.0)), float(said.get("requests") or 0.0)
+
+    def per(amount: float, units: float) -> float | None:
+        return amount / units if units > 0 else None
+
+    def own(column: str) -> float:
+        return float(np.sum(books.jobs[column][rows]))
 
     numbers = {name: said.get(name) for name in SERVICE}
-    numbers["joules_per_token"] = per_token("it_energy_j", 1.0)
-    numbers["gco2e_per_million_tokens"] = per_token("location_gco2e", MEGA)
-    numbers["usd_per_million_tokens"] = per_token("cost_usd", MEGA)
+    numbers["tokens_per_s"] = tokens / horizon_s
+    met = said.get("slo_attainment_fraction")
+    if met is not None:
+        judged = (
+            requests + float(service.counters.get("shed", 0.0)) + float(service.counters.get("failed", 0.0))
+        )
+        numbers["goodput_requests_per_s"] = met * judged / horizon_s
+    numbers["joules_per_token"] = per(own("it_energy_j"), tokens)
+    numbers["tokens_per_joule"] = per(tokens, own("it_energy_j"))
+    numbers["gco2e_per_million_tokens"] = per(own("location_gco2e"), tokens / MEGA)
+    numbers["usd_per_million_tokens"] = per(own("cost_usd"), tokens / MEGA)
+    for boundary, energy_j in account.energy_j.items():
+        if boundary != "server":
+            numbers[f"{boundary}_joules_per_token"] = per(energy_j, tokens)
+        numbers[f"{boundary}_joules_per_request"] = per(energy_j, requests)
+    for unit, amount in (("gco2e", account.gco2e), ("litres", account.site_litres), ("usd", account.usd)):
+        numbers[f"facility_{unit}_per_million_tokens"] = per(amount, tokens / MEGA)
+        numbers[f"facility_{unit}_per_request"] = per(amount, requests)
     return {f"service.{service.name}.{name}": value for name, value in numbers.items()}
 
 

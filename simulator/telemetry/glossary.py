@@ -32,6 +32,12 @@ SUMMARY: Final[dict[str, Term]] = {
         "modelled",
         "model FLOP over dense peak, GPU-second weighted; model-full: every query meets every key",
     ),
+    "link_loss_fraction": Term(
+        "",
+        "training jobs while running",
+        "modelled",
+        "GPU time that steps took longer than with the links to themselves",
+    ),
     "ettr_fraction": Term(
         "", "training jobs since submission", "modelled", "productive over run, queue, lost and restart time"
     ),
@@ -71,19 +77,67 @@ SUMMARY: Final[dict[str, Term]] = {
 SERVICE: Final[dict[str, Term]] = {
     "requests": Term("", "finished requests, weighted", "modelled", "requests answered"),
     "tokens_out": Term("", "finished requests, weighted", "modelled", "output tokens"),
+    "tokens_per_s": Term("1/s", "finished requests over the run", "modelled", "output tokens per second"),
+    "goodput_requests_per_s": Term(
+        "1/s", "finished requests over the run", "modelled", "requests that met their TTFT objective"
+    ),
+    "ttft_mean_s": Term("s", "arrival to first token", "modelled", "mean"),
     "ttft_p50_s": Term("s", "arrival to first token", "modelled", "median"),
+    "ttft_p90_s": Term("s", "arrival to first token", "modelled", "90th percentile"),
+    "ttft_p95_s": Term("s", "arrival to first token", "modelled", "95th percentile"),
     "ttft_p99_s": Term("s", "arrival to first token", "modelled", "99th percentile"),
+    "tpot_mean_s": Term("s", "between output tokens", "modelled", "mean"),
     "tpot_p50_s": Term("s", "between output tokens", "modelled", "median"),
+    "tpot_p90_s": Term("s", "between output tokens", "modelled", "90th percentile"),
+    "tpot_p95_s": Term("s", "between output tokens", "modelled", "95th percentile"),
     "tpot_p99_s": Term("s", "between output tokens", "modelled", "99th percentile"),
+    "e2e_mean_s": Term("s", "arrival to last token", "modelled", "mean"),
     "e2e_p50_s": Term("s", "arrival to last token", "modelled", "median"),
+    "e2e_p90_s": Term("s", "arrival to last token", "modelled", "90th percentile"),
+    "e2e_p95_s": Term("s", "arrival to last token", "modelled", "95th percentile"),
+    "e2e_p99_s": Term("s", "arrival to last token", "modelled", "99th percentile"),
     "slo_attainment_fraction": Term("", "finished and shed requests", "modelled", "met their TTFT objective"),
     "stability": Term("", "whole run", "modelled", "stable, backlogged or overloaded"),
     "headroom_fraction": Term("", "whole run", "modelled", "capacity left at the busiest hour"),
     "joules_per_token": Term(
-        "J", "replicas' IT energy over output tokens", "modelled", "energy per output token"
+        "J", "server: replicas' IT energy over output tokens", "modelled", "energy per output token"
+    ),
+    "tokens_per_joule": Term(
+        "1/J", "server: output tokens over replicas' IT energy", "modelled", "output tokens per joule"
+    ),
+    "chip_joules_per_token": Term("J", "chip: replicas' GPUs", "modelled", "energy per output token"),
+    "idle_joules_per_token": Term(
+        "J", "server and a share of idle machines", "modelled", "energy per output token"
+    ),
+    "facility_joules_per_token": Term(
+        "J", "facility: meter, idle machines included", "modelled", "energy per output token"
+    ),
+    "chip_joules_per_request": Term("J", "chip: replicas' GPUs", "modelled", "energy per request"),
+    "server_joules_per_request": Term("J", "server: replicas' IT energy", "modelled", "energy per request"),
+    "idle_joules_per_request": Term(
+        "J", "server and a share of idle machines", "modelled", "energy per request"
+    ),
+    "facility_joules_per_request": Term(
+        "J", "facility: meter, idle machines included", "modelled", "energy per request"
     ),
     "gco2e_per_million_tokens": Term(
-        "g", "facility energy, location-based, over output tokens", "modelled", "carbon"
+        "g", "replicas' own energy at the meter, location-based, over output tokens", "modelled", "carbon"
     ),
-    "usd_per_million_tokens": Term("USD", "replicas' cost over output tokens", "modelled", "cost"),
+    "usd_per_million_tokens": Term(
+        "USD", "replicas' own cost over output tokens", "modelled", "cost of what it held"
+    ),
+    "facility_gco2e_per_million_tokens": Term(
+        "g", "facility, location-based, idle machines included", "modelled", "carbon"
+    ),
+    "facility_litres_per_million_tokens": Term(
+        "L", "facility, water at the site, idle machines included", "modelled", "water"
+    ),
+    "facility_usd_per_million_tokens": Term("USD", "facility, idle machines included", "modelled", "cost"),
+    "facility_gco2e_per_request": Term(
+        "g", "facility, location-based, idle machines included", "modelled", "carbon"
+    ),
+    "facility_litres_per_request": Term(
+        "L", "facility, water at the site, idle machines included", "modelled", "water"
+    ),
+    "facility_usd_per_request": Term("USD", "facility, idle machines included", "modelled", "cost"),
 }
