@@ -30,6 +30,14 @@ _PARTS: Final = {
     "straggler_s": "waiting for the slowest",
 }
 
+#: Boundary of a service's energy -> its name for people, narrowest first.
+BOUNDARY_NAMES: Final = {
+    "chip": "chip: GPUs of the replicas",
+    "server": "server: and their hosts",
+    "idle": "and a share of idle machines",
+    "facility": "facility: and network, losses, cooling",
+}
+
 #: Rows of a table that are shown before the rest is left to the Parquet file.
 _MOST_ROWS: Final = 25
 
@@ -188,12 +196,54 @@ def services(material: Material) -> str:
                "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
     heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT objective",
              "SLO met"]  # fmt: skip
-    said = "Energy, carbon and cost of a token count the replicas' whole share of the site, per output token."
+    said = (
+        "J per token is that of the servers (GPUs and their share of the hosts); carbon and cost are the "
+        "replicas' own share at the meter, per output token."
+    )
     return (
         table(columns, rows, text_columns=3)
         + table(heads, tiers)
         + material.figure("latency")
         + paragraphs([said, "TTFT includes queue and prefill; TPOT is the mean gap after the first token."])
+        + _by_boundary(material)
+    )
+
+
+def _by_boundary(material: Material) -> str:
+    """Return what a request and a million tokens use, on each boundary."""
+    energy, books = [], []
+    for service in material.digest["services"]:
+        if service.get("facility_joules_per_request") is None:
+            continue
+        for boundary, name in BOUNDARY_NAMES.items():
+            token = "joules_per_token" if boundary == "server" else f"{boundary}_joules_per_token"
+            request_j = service[f"{boundary}_joules_per_request"]
+            energy.append(
+                [service["name"], name, digits(request_j / HOUR_S, 3), digits(service.get(token), 3)]
+            )
+        books += [
+            [
+                service["name"],
+                unit.replace("_", " output "),
+                digits(service[f"facility_gco2e_per_{unit}"], 3),
+                digits(service[f"facility_litres_per_{unit}"], 3),
+                material.money(service[f"facility_usd_per_{unit}"], 3),
+            ]
+            for unit in ("request", "million_tokens")
+        ]
+    if not energy:
+        return ""
+    said = [
+        "Each boundary holds the one before. Idle machines of the service's pools are shared by GPU-hours "
+        "held there; the facility's boundary over all jobs is the meter.",
+        "Published for a median text prompt: 0.10 Wh on the accelerators alone, 0.24 Wh with hosts, idle "
+        "machines and overhead (Google 2025, arXiv:2508.15734). Compare models of like size only.",
+    ]
+    return (
+        "<h3>What a request and a token use</h3>"
+        + table(["Service", "Boundary", "Wh per request", "J per output token"], energy, text_columns=2)
+        + table(["Service", "Per", "g CO2e", "L at the site", "Cost"], books, text_columns=2)
+        + paragraphs(said)
     )
 
 
