@@ -22,7 +22,7 @@ from simulator.performance.given import GivenProfile
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
-from simulator.serving.batch_rule import BatchRule
+from simulator.serving.batch_rule import batch_rule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.service_rules import ServiceRules
@@ -64,11 +64,13 @@ class ServiceBuilder:
         engine = catalog.engine(service.engine.entry)
         budget = service.engine.token_budget or engine.token_budget
         most = service.engine.max_sequences or engine.max_sequences
-        rule = BatchRule(
+        rule = batch_rule(
+            service.engine.policy or engine.scheduler,
             max_sequences=most,
             token_budget=budget,
             block_tokens=engine.block_tokens,
             watermark_fraction=engine.watermark_fraction,
+            **service.engine.choices,
         )
         kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers

@@ -262,13 +262,17 @@ def _service(
         return
     architecture = Architecture.from_spec(catalog.model(service.model))
     engine = catalog.engine(service.engine.entry)
-    scheduler = service.engine.policy or engine.scheduler
-    if scheduler not in MODELLED_SCHEDULERS:
-        modelled = [
-            name for name in catalog.names("engines") if catalog.engine(name).scheduler in MODELLED_SCHEDULERS
-        ]
-        said = f"engine '{engine.name}' batches as {scheduler}, which is not modelled"
-        yield Mistake((*at, "engine", "preset"), said, f"known: {', '.join(modelled)}")
+    try:
+        batch_rule(
+            service.engine.policy or engine.scheduler,
+            max_sequences=service.engine.max_sequences or engine.max_sequences,
+            token_budget=service.engine.token_budget or engine.token_budget,
+            block_tokens=engine.block_tokens,
+            watermark_fraction=engine.watermark_fraction,
+            **service.engine.choices,
+        )
+    except ValueError as error:
+        yield Mistake((*at, "engine"), str(error))
         return
     refusals = []
     for stock in pools:

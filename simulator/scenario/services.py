@@ -52,6 +52,20 @@ class Engine(Branch):
     )
     max_sequences: Count | None = Field(default=None, description="Most requests in one batch.")
     token_budget: Count | None = Field(default=None, description="Most tokens in one iteration.")
+    padded_budget: Truth | None = Field(
+        default=None,
+        description="vllm-v0: the budget counts prompts times the longest (its first releases, and Vidur).",
+    )
+    prefix_caching: Truth | None = Field(
+        default=None,
+        description="Blocks given back keep what they hold until taken again; vllm-v1: yes, others: no.",
+    )
+
+    @property
+    def choices(self) -> dict[str, bool]:
+        """Choices of the batching rule that were made here, by field of `serving.batch_rule.BatchRule`."""
+        said = {"padded_budget": self.padded_budget, "keeps_blocks": self.prefix_caching}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def entry(self) -> str:

@@ -63,6 +63,8 @@ class BatchRule:
                 f"token_budget {self.token_budget} is less than max_sequences {self.max_sequences}: "
                 "a full batch could not decode; raise token_budget or lower max_sequences"
             )
+        if self.padded_budget and self.chunked:
+            raise ValueError("padded_budget has no effect where prompts are cut to the budget")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise ValueError(f"watermark_fraction {self.watermark_fraction} is outside [0, 1)")
 
@@ -111,7 +113,13 @@ ENGINES: Final[Mapping[str, BatchRule]] = {
 
 
 def batch_rule(
-    engine: str, *, max_sequences: int, token_budget: int, block_tokens: int, watermark_fraction: float
+    engine: str,
+    *,
+    max_sequences: int,
+    token_budget: int,
+    block_tokens: int,
+    watermark_fraction: float,
+    **choices: bool,
 ) -> BatchRule:
     """Return the rule of a batching scheme with an engine's numbers.
 
@@ -119,6 +127,8 @@ def batch_rule(
     ----------
     engine
         A row of `ENGINES`.
+    choices
+        Fields of `BatchRule` to set otherwise than the engine does.
 
     Raises
     ------
@@ -133,4 +143,5 @@ def batch_rule(
         token_budget=token_budget,
         block_tokens=block_tokens,
         watermark_fraction=watermark_fraction,
+        **choices,
     )

@@ -227,10 +227,15 @@ REPLACED = {
         "gpus: 32\n    parallelism: {tp: 16}\n",
         "16 tensor-parallel ranks, but the scale-up domain of hgx-h100-8 has 8 GPUs",
     ),
-    "an engine whose batching is not modelled": (
+    "a budget that a full batch exceeds": (
         "preset: vllm-v1,",
-        "preset: sarathi,",
-        "engine 'sarathi' batches as sarathi, which is not modelled",
+        "preset: vllm-v1, token_budget: 512,",
+        "token_budget 512 is less than max_sequences 1024: a full batch could not decode",
+    ),
+    "a choice that the engine does not have": (
+        "preset: vllm-v1,",
+        "preset: sarathi, padded_budget: true,",
+        "padded_budget has no effect where prompts are cut to the budget",
     ),
     "degrees that do not divide": (
         "gpus: 32\n",
