@@ -38,6 +38,8 @@ class BatchRule:
     keeps_blocks
         Blocks given back keep what they hold until they are taken again: a request that was
         preempted finds its own.
+    until_done
+        A batch is formed where nothing runs, and runs until all of it is done.
     """
 
     max_sequences: int = 256
@@ -52,6 +54,7 @@ class BatchRule:
     spare_block: bool = False
     admits_after_preemption: bool = False
     keeps_blocks: bool = True
+    until_done: bool = False
 
     def __post_init__(self) -> None:
         if self.max_sequences < 1 or self.block_tokens < 1:
@@ -63,6 +66,8 @@ class BatchRule:
                 f"token_budget {self.token_budget} is less than max_sequences {self.max_sequences}: "
                 "a full batch could not decode; raise token_budget or lower max_sequences"
             )
+        if self.until_done and (self.chunked or self.keeps_blocks):
+            raise ValueError("prefix_caching has no effect on static batches: nobody is preempted or shares")
         if self.padded_budget and self.chunked:
             raise ValueError("padded_budget has no effect where prompts are cut to the budget")
         if not 0.0 <= self.watermark_fraction < 1.0:
@@ -83,14 +88,15 @@ class BatchRule:
         request that was preempted near its end as one prompt.
         """
         tokens = prompt_tokens + output_tokens - 1
-        if not self.chunked and tokens > self.token_budget:
+        if not self.chunked and (prompt_tokens if self.until_done else tokens) > self.token_budget:
             return False
         kept = self.watermark_blocks(kv_blocks) if self.watermark_always else 0
         return self.blocks_of(tokens) + kept <= kv_blocks
 
 
 #: Choices of each batching rule, by the name that engines of the catalog call it.
-#: vllm-v0 and sarathi are as Vidur has them (arXiv:2405.05465), vllm-v1 as of vLLM 0.19.
+#: vllm-v0 and sarathi are as Vidur has them (arXiv:2405.05465), vllm-v1 as of vLLM 0.19, static as
+#: in FasterTransformer.
 ENGINES: Final[Mapping[str, BatchRule]] = {
     "vllm-v1": BatchRule(),
     "vllm-v0": BatchRule(
@@ -109,6 +115,7 @@ ENGINES: Final[Mapping[str, BatchRule]] = {
         admits_after_preemption=True,
         keeps_blocks=False,
     ),
+    "static": BatchRule(chunked=False, keeps_blocks=False, until_done=True),
 }
 
 

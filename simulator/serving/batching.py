@@ -173,9 +173,9 @@ class Replica:
         self.waiting_count = ahead + 1
         if self.plan_end == NEVER:
             return True
-        if is_head and self.steps > 1 and len(self.running) < self.max_sequences:
-            return self.cut(after_ps)
-        return False
+        if not is_head or self.steps <= 1 or self.rule.until_done:
+            return False
+        return len(self.running) < self.max_sequences and self.cut(after_ps)
 
     def cut(self, after_ps: int) -> bool:
         """End the planned leap at its first boundary later than `after_ps`; return whether it shrank."""
@@ -299,16 +299,19 @@ class Replica:
         start = self.generation % self.block_tokens
         return rounds * self.decodes + sum(self.phases[start : start + rest])
 
-    def _steps_until_full(self, free: int) -> int:
-        """Return how many decode iterations so many free blocks allow."""
+    def _most_steps(self, steps: int) -> int:
+        """Return how many of so many decode iterations the free blocks allow, one at least."""
         size = self.block_tokens
+        free = self.free - 1 if self.rule.spare_block else self.free
+        if (steps // size + 1) * self.decodes <= free:
+            return steps
         rounds, left = divmod(free, self.decodes)
         start = self.generation % size
         for ahead in range(size):
             left -= self.phases[start + ahead]
             if left < 0:
-                return rounds * size + ahead
-        return rounds * size + size
+                return max(1, min(steps, rounds * size + ahead))
+        return max(1, min(steps, rounds * size + size))
 
     def _decode_need(self) -> int:
         """Return how many decodes need a block for their next token."""
@@ -465,10 +468,7 @@ class Replica:
             ends = self.ends
             while ends[0][2].token != ends[0][1]:
                 heappop(ends)
-            steps = ends[0][0] - self.generation
-            free = self.free - 1 if self.rule.spare_block else self.free
-            if (steps // self.block_tokens + 1) * decodes > free:
-                steps = max(1, min(steps, self._steps_until_full(free)))
+            steps = self._most_steps(ends[0][0] - self.generation)
         self.steps = steps
         self.first_ps = first
         self.growth_ps = growth

@@ -12,6 +12,7 @@ from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.stability import saturated_rate_per_s
+from simulator.serving.static_batch import StaticReplica
 
 
 class Fleet:
@@ -101,7 +102,8 @@ class Fleet:
         if command.site not in self.site_names:
             self.site_names.append(command.site)
         host_mw = round(command.host_w * 1000.0)
-        replica = Replica(
+        kind = StaticReplica if self._rule.until_done else Replica
+        replica = kind(
             command.replica_id,
             self.site_names.index(command.site),
             role=command.role,

@@ -245,7 +245,53 @@ class VllmV0(Vidur):
         return members
 
 
-PLAIN = {"vllm-v1": VllmV1, "sarathi": Sarathi, "vllm-v0": VllmV0}
+class Static:
+    """A batch at a time, all at its longest prompt, for as many steps as its longest answer."""
+
+    def __init__(self, blocks, size, sequences, budget, watermark):
+        self.bounds = blocks, size, sequences, budget
+
+    def run(self, requests):
+        blocks, size, sequences, budget = self.bounds
+        answers, now, queue = {}, 0, []
+        coming = [dict(r) for r in requests]
+        while coming or queue:
+            if not queue:
+                now = max(now, coming[0]["at"])
+            while coming and coming[0]["at"] <= now:
+                request = coming.pop(0)
+                most = pieces(request["prompt"] + request["output"] - 1, size)
+                if most > blocks or request["prompt"] > budget:
+                    answers[request["number"]] = None
+                else:
+                    queue.append(request)
+            queue.sort(key=rank)
+            batch = []
+            for request in queue:
+                tried = [*batch, request]
+                longest = max(r["prompt"] for r in tried)
+                answer = max(r["output"] for r in tried)
+                room = pieces(longest + answer - 1, size) * len(tried) <= blocks
+                if len(tried) > sequences or longest * len(tried) > budget or not room:
+                    break
+                batch = tried
+            if not batch:
+                continue
+            del queue[: len(batch)]
+            count, longest = len(batch), max(r["prompt"] for r in batch)
+            pairs = count * sum(range(1, longest + 1))
+            now += FIXED + TOKEN * count * longest + SEQUENCE * count + ((round(PAIR * 1024) * pairs) >> 10)
+            first = now
+            for step in range(1, max(r["output"] for r in batch) + 1):
+                for request in batch:
+                    if request["output"] == step:
+                        answers[request["number"]] = (first, now, 0)
+                if step < max(r["output"] for r in batch):
+                    now += FIXED + (TOKEN + SEQUENCE) * count + CONTEXT * count * (longest + step - 1)
+        return answers
+
+
+PLAIN = {"vllm-v1": VllmV1, "sarathi": Sarathi, "vllm-v0": VllmV0, "static": Static}
 
 requests = st.lists(
     st.tuples(st.integers(0, 60), st.integers(1, 90), st.integers(1, 50), st.integers(0, 1)),

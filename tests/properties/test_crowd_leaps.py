@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.serving.batch_rule import BatchRule
+from simulator.serving.batch_rule import ENGINES, batch_rule
 from simulator.serving.crowd import (
     AddReplica,
     Limit,
@@ -29,10 +29,12 @@ from simulator.workload.requests import RequestTable
 TICK = 2.0**-20
 
 PROFILE = GivenReplica(
-    linear_iteration(fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64)
+    linear_iteration(
+        fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=224
+    )
 )
 #: Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
-ROUND_PROFILE = GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=64))
+ROUND_PROFILE = GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=224))
 
 
 @st.composite
@@ -93,10 +95,13 @@ def engine_run(
     blocks=24,
     router=None,
     roles=("mixed", "mixed"),
+    engine="vllm-v1",
 ):
     """Drive a crowd as an engine does; return everything that comes out, and what fired when."""
     table, profile = workload
-    rule = BatchRule(max_sequences=6, token_budget=64, block_tokens=8, watermark_fraction=0.05)
+    # Engines that do not cut prompts get room for the longest.
+    budget = 64 if ENGINES[engine].chunked else 224
+    rule = batch_rule(engine, max_sequences=6, token_budget=budget, block_tokens=8, watermark_fraction=0.05)
     rules = ServiceRules(
         "chat",
         tiers=("gold", "plain"),
@@ -185,14 +190,15 @@ def assert_conserved(found):
 
 @settings(max_examples=250)
 @given(
+    st.sampled_from(sorted(ENGINES)),
     workloads(),
     commands,
     watches,
     st.sampled_from([RoundRobin(), LeastOutstanding()]),
     st.integers(20, 60),
 )
-def test_leaping_equals_stepping_one_iteration_at_a_time(workload, script, watch, router, blocks):
-    setting = {"watch": watch, "router": router, "blocks": blocks}
+def test_leaping_equals_stepping_one_iteration_at_a_time(engine, workload, script, watch, router, blocks):
+    setting = {"engine": engine, "watch": watch, "router": router, "blocks": blocks}
     leaps = engine_run(workload, script, leap=True, **setting)
     steps = engine_run(workload, script, leap=False, **setting)
     assert_same(leaps, steps)
@@ -200,9 +206,9 @@ def test_leaping_equals_stepping_one_iteration_at_a_time(workload, script, watch
 
 
 @settings(max_examples=80)
-@given(workloads(), commands, st.integers(20, 60))
-def test_leaping_equals_stepping_with_prefill_apart_from_decode(workload, script, blocks):
-    setting = {"roles": ("prefill", "decode"), "blocks": blocks}
+@given(st.sampled_from(sorted(set(ENGINES) - {"static"})), workloads(), commands, st.integers(20, 60))
+def test_leaping_equals_stepping_with_prefill_apart_from_decode(engine, workload, script, blocks):
+    setting = {"engine": engine, "roles": ("prefill", "decode"), "blocks": blocks}
     leaps = engine_run(workload, script, leap=True, **setting)
     steps = engine_run(workload, script, leap=False, **setting)
     assert_same(leaps, steps)
@@ -211,8 +217,8 @@ def test_leaping_equals_stepping_with_prefill_apart_from_decode(workload, script
 
 
 @settings(max_examples=80)
-@given(workloads(), commands, watches, st.lists(moments, max_size=12))
-def test_looking_in_between_changes_nothing(workload, script, watch, looks):
-    straight = engine_run(workload, script, leap=True, watch=watch)
-    halting = engine_run(workload, script, leap=True, watch=watch, looks=looks)
+@given(st.sampled_from(sorted(ENGINES)), workloads(), commands, watches, st.lists(moments, max_size=12))
+def test_looking_in_between_changes_nothing(engine, workload, script, watch, looks):
+    straight = engine_run(workload, script, engine=engine, leap=True, watch=watch)
+    halting = engine_run(workload, script, engine=engine, leap=True, watch=watch, looks=looks)
     assert_same(straight, halting)
