@@ -43,6 +43,34 @@ def tree_all_reduce_s(ranks: int, size_bytes: float, bandwidth_bytes_per_s: floa
     return 2.0 * (math.log2(ranks) * hop_s + wire_s)
 
 
+def halving_doubling_all_reduce_s(
+    ranks: int, size_bytes: float, bandwidth_bytes_per_s: float, hop_s: float
+) -> float:
+    """Return the time of recursive halving and doubling: 2 log2 n steps, the ring's bytes. [s]
+
+    Ranks beyond a power of two first hand their data to a partner and get the sum at the end.
+    """
+    if ranks < 2:
+        return 0.0
+    whole = 1 << (ranks.bit_length() - 1)
+    wire_s = size_bytes / bandwidth_bytes_per_s
+    inner_s = 2.0 * (math.log2(whole) * hop_s + (whole - 1) / whole * wire_s)
+    return inner_s if whole == ranks else inner_s + 2.0 * (hop_s + wire_s)
+
+
+def in_network_all_reduce_s(
+    ranks: int, size_bytes: float, bandwidth_bytes_per_s: float, hop_s: float
+) -> float:
+    """Return the time of an all-reduce that the switches add up: up and down once, S bytes. [s]
+
+    Each rank sends its bytes once and gets the sum once, both ways at the same time, besides a
+    last piece of 1 / n that can only come back when all is there (NVLS, SHARP).
+    """
+    if ranks < 2:
+        return 0.0
+    return 2.0 * hop_s + (ranks + 1) / ranks * size_bytes / bandwidth_bytes_per_s
+
+
 def all_reduce_s(ranks: int, size_bytes: float, bandwidth_bytes_per_s: float, hop_s: float) -> float:
     """Return the better of ring and tree, as a library would choose by size. [s]"""
     if ranks < 2:

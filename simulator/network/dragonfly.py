@@ -60,6 +60,7 @@ class Dragonfly:
             routers_per_group=routers,
             global_links=links,
             routing=self.routing,
+            in_network=self.in_network,
         )
 
 

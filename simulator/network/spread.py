@@ -22,6 +22,8 @@ class Spread:
         Most nodes of the job below one leaf. [count]
     domain_gpus
         GPUs of the job in its fullest scale-up (NVLink) domain. [count]
+    in_network
+        Whether the network's switches add up all-reduces themselves.
     """
 
     ranks: int
@@ -31,6 +33,7 @@ class Spread:
     nodes_per_leaf_max: int = 0
     pods: int = 1
     domain_gpus: int = 0
+    in_network: bool = False
 
     def __post_init__(self) -> None:
         """Fill what follows from the rest, and refuse counts that contradict each other."""

@@ -110,8 +110,9 @@ class Fault:
 class Topology(Protocol):
     """A shape of fabric, as a scenario describes it."""
 
-    link_bytes_per_s: float | None
-    in_network: bool
+    @property
+    def link_bytes_per_s(self) -> float | None:
+        """Bandwidth of each GPU into the network; None for the node type's own. [B/s]"""
 
     def build(self, machines: Machines) -> Fabric:
         """Return the fabric over some machines; ValueError if they do not fit."""
@@ -126,13 +127,16 @@ class Fabric(ABC):
     machines
         The nodes and their ports.
     faults
-        What is broken now; of several that meet, the worst counts.
+        What is broken now; those of one link multiply.
+    in_network
+        Whether the switches add up all-reduces themselves.
     capacities_bytes_per_s
         Of each link, one direction, faults included, shape (links,). [B/s]
     """
 
     machines: Machines
     faults: tuple[Fault, ...] = ()
+    in_network: bool = False
     capacities_bytes_per_s: FloatArray = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -321,6 +325,7 @@ class Fabric(ABC):
             nodes_per_leaf_max=int(below.max()),
             pods=len(np.unique(self.pods_of(nodes))),
             domain_gpus=int(np.bincount(domains - domains.min(), gpus).max()),
+            in_network=self.in_network,
         )
 
     def flows(

@@ -27,7 +27,6 @@ class Torus:
         BytesPerSecond | None,
         "Network bandwidth of each GPU, all its directions together; the node type's own if not given.",
     ] = None
-    in_network: Annotated[bool, "Whether the switches add up all-reduces themselves."] = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be wired."""

@@ -110,6 +110,7 @@ class RailOnly:
             wiring="rail-only",
             nodes_per_leaf=self.nodes_per_leaf,
             oversubscription=self.oversubscription,
+            in_network=self.in_network,
         )
 
 
@@ -305,6 +306,7 @@ def _tree(wiring: Literal["node", "rail"], shape: FatTree | RailOptimised, machi
         leaves_per_pod=shape.leaves_per_pod,
         oversubscription=shape.oversubscription,
         leaf_oversubscription=shape.leaf_oversubscription,
+        in_network=shape.in_network,
     )
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 from simulator.catalog.entries import GpuSpec
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
-from simulator.llm.memory import parameters_on_gpu
-from simulator.network.collectives import all_gather_s, all_reduce_s, all_to_all_s
+from simulator.network.collectives import all_gather_s, all_reduce_s, all_to_all_s, in_network_all_reduce_s
 from simulator.network.spread import Spread
 from simulator.performance.coefficients import TrainingCoefficients
 
@@ -32,6 +31,11 @@ class Exchange(NamedTuple):
     outer_s: float
     wire_bytes: float
 
+    @property
+    def seconds(self) -> float:
+        """Return the time at full links. [s]"""
+        return self.inner_s + self.outer_s
+
     def times(self, seconds: float, messages: float) -> Exchange:
         """Return this exchange with seconds and bytes multiplied."""
         return Exchange(self.inner_s * seconds, self.outer_s * seconds, self.wire_bytes * messages)
@@ -45,6 +49,7 @@ class Links:
 
     __slots__ = (
         "_domain_gpus",
+        "_in_network",
         "inner_bytes_per_s",
         "inner_hop_s",
         "outer_bytes_per_s",
@@ -56,6 +61,7 @@ class Links:
         self, gpu: GpuSpec, share: TrainingCoefficients, spread: Spread, nic_bytes_per_s: float
     ) -> None:
         self._domain_gpus = spread.domain_gpus
+        self._in_network = spread.in_network
         self.inner_bytes_per_s = share.scale_up_efficiency * gpu.scale_up_bandwidth_bytes_per_s
         self.inner_hop_s = share.scale_up_latency_s
         self.start_s = share.collective_s
@@ -77,6 +83,13 @@ class Links:
         if outside == 1:
             inner_s = all_reduce_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
             return Exchange(self.start_s + inner_s, 0.0, 0.0)
+        if self._in_network:
+            return Exchange(
+                self.start_s
+                + 2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
+                in_network_all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
+                piece,
+            )
         return Exchange(
             self.start_s + 2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
             all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
@@ -94,17 +107,21 @@ class Links:
         wire = (outside - 1) / outside * piece * messages
         return Exchange(messages * (self.start_s + inner_s), messages * outer_s, wire)
 
-    def all_to_all(self, ranks: int, stride: int, size_bytes: float) -> Exchange:
-        """Return an all-to-all in which each rank sends ``size_bytes`` in all."""
+    def all_to_all(self, ranks: int, stride: int, size_bytes: float, copies: int) -> Exchange:
+        """Return an all-to-all in which each rank sends ``copies`` of ``size_bytes`` to any ranks.
+
+        Several copies for one distant domain cross the network once.
+        """
         if ranks < 2:
             return NOTHING
         inside, outside = self.split(ranks, stride)
+        inner_s = all_to_all_s(inside, copies * size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
         if outside == 1:
-            inner_s = all_to_all_s(ranks, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
             return Exchange(self.start_s + inner_s, 0.0, 0.0)
-        away = size_bytes * (1.0 - inside / ranks)
+        # Domains that at least one of the copies goes to, less the own one.
+        away = size_bytes * (outside - 1) * (1.0 - (1.0 - 1.0 / outside) ** copies)
         outer_s = math.log2(ranks) * self.outer_hop_s + away / self.outer_bytes_per_s
-        return Exchange(self.start_s, outer_s, away)
+        return Exchange(self.start_s + inner_s, outer_s, away)
 
     def send(self, stride: int, size_bytes: float) -> Exchange:
         """Return one message to the rank ``stride`` further on."""
@@ -119,12 +136,14 @@ def tensor_exchange(
 ) -> Exchange:
     """Return the exposed part for one layer and micro-batch: two all-reduces each way.
 
-    With sequence parallelism each is a reduce-scatter and an all-gather of the same bytes.
+    With sequence parallelism each is a reduce-scatter and an all-gather of the same bytes. Only
+    what stays in a scale-up domain overlaps with the products around it.
     """
     tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
     one = links.all_reduce(layout.tensor_parallel, 1, 2.0 * tokens * architecture.hidden)
     rounds = 6.0 if layout.recompute == "full" else 4.0
-    return one.times(rounds * (1.0 - share.tensor_overlap), rounds)
+    hidden = 0.0 if one.outer_s else share.tensor_overlap
+    return one.times(rounds * (1.0 - hidden), rounds)
 
 
 def context_exchange(
@@ -141,56 +160,82 @@ def context_exchange(
     return one.times(rounds * (1.0 - share.tensor_overlap), rounds)
 
 
-def expert_exchange(architecture: Architecture, layout: Layout, links: Links) -> Exchange:
-    """Return one layer and micro-batch: tokens to their experts and back, each way."""
+def expert_exchange(
+    architecture: Architecture, layout: Layout, links: Links, share: TrainingCoefficients
+) -> Exchange:
+    """Return the exposed part for one layer and micro-batch: tokens to their experts and back.
+
+    Twice forward and twice backward. Between domains a token travels once to each domain that
+    holds an expert of its, and is copied there; inside, once to each expert.
+    """
     tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
     if layout.sequence_parallel:
         tokens /= layout.tensor_parallel
-    size = 2.0 * tokens * architecture.experts_per_token * architecture.hidden
-    one = links.all_to_all(layout.expert_parallel, layout.tensor_parallel, size)
+    visited = architecture.experts_per_token
+    one = links.all_to_all(
+        layout.expert_parallel, layout.tensor_parallel, 2.0 * tokens * architecture.hidden, visited
+    )
     rounds = 6.0 if layout.recompute == "full" else 4.0
-    return one.times(rounds, rounds)
+    return one.times(rounds * (1.0 - share.expert_overlap), rounds)
 
 
 def pipeline_exchange(
     architecture: Architecture, layout: Layout, links: Links, share: TrainingCoefficients
-) -> Exchange:
-    """Return the exposed part of a whole step: activations to the next stage, gradients back."""
+) -> tuple[Exchange, float]:
+    """Return the exposed part of a whole step, and its seconds on the network if all showed.
+
+    Activations go to the next stage, gradients back.
+    """
     stages = layout.pipeline_parallel
     if stages == 1:
-        return NOTHING
+        return NOTHING, 0.0
     tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
     size = 2.0 * tokens * architecture.hidden / layout.tensor_parallel
     one = links.send(layout.gpus // stages, size)
     rounds = 2.0 * layout.interleave
-    slots = layout.microbatches + stages - 1
-    return one.times(rounds * slots * (1.0 - share.pipeline_overlap), rounds * layout.microbatches)
+    slots = rounds * (layout.microbatches + stages - 1)
+    # Only chunks that take turns leave work to hide a message behind.
+    hidden = share.pipeline_overlap if layout.interleave > 1 or layout.schedule != "1f1b" else 0.0
+    return one.times(slots * (1.0 - hidden), rounds * layout.microbatches), slots * one.outer_s
 
 
-def gradient_exchange(architecture: Architecture, layout: Layout, links: Links) -> Exchange:
+def gradient_exchange(
+    architecture: Architecture, layout: Layout, links: Links, parameters: tuple[float, float]
+) -> Exchange:
     """Return the exchange of gradients and weights among replicas in a step, before overlap.
 
     Unsharded: gradients are all-reduced. Sharded optimiser: gradients scattered, weights
     gathered. Sharded weights: gathered twice and gradients scattered for each micro-batch,
-    a layer at a time.
+    a layer at a time; groups that hold copies of each other's shards then reduce those.
+
+    Parameters
+    ----------
+    parameters
+        Dense and expert ones on one GPU. [count]
     """
     inner_s = outer_s = wire_bytes = 0.0
-    dense, experts = parameters_on_gpu(architecture, layout)
+    dense, experts = parameters
     members = layout.data_parallel * layout.context_parallel
     groups = [(dense, members, layout.tensor_parallel)]
     if experts:
-        stride = layout.tensor_parallel * layout.expert_parallel
-        groups.append((experts, members // layout.expert_parallel, stride))
-    for parameters, ranks, stride in groups:
+        stride = layout.expert_tensor_parallel * layout.expert_parallel
+        groups.append((experts, members * layout.tensor_parallel // stride, stride))
+    for owned, ranks, stride in groups:
         if layout.zero_stage >= 3:
-            size = layout.microbatches * (2.0 * WEIGHT_WIRE_BYTES + GRADIENT_WIRE_BYTES) * parameters
+            shards = min(ranks, layout.shard_ranks or ranks)
+            size = layout.microbatches * (2.0 * WEIGHT_WIRE_BYTES + GRADIENT_WIRE_BYTES) * owned
             messages = 3.0 * layout.microbatches * architecture.layers
-            one = links.all_gather(ranks, stride, size, messages)
+            one = links.all_gather(shards, stride, size, messages)
+            if shards < ranks:
+                copies = links.all_reduce(
+                    ranks // shards, stride * shards, GRADIENT_WIRE_BYTES * owned / shards
+                )
+                one = Exchange(*(a + b for a, b in zip(one, copies, strict=True)))
         elif layout.zero_stage >= 1:
-            size = 0.5 * (GRADIENT_WIRE_BYTES + WEIGHT_WIRE_BYTES) * parameters
+            size = 0.5 * (GRADIENT_WIRE_BYTES + WEIGHT_WIRE_BYTES) * owned
             one = links.all_reduce(ranks, stride, size)
         else:
-            one = links.all_reduce(ranks, stride, GRADIENT_WIRE_BYTES * parameters)
+            one = links.all_reduce(ranks, stride, GRADIENT_WIRE_BYTES * owned)
         inner_s += one.inner_s
         outer_s += one.outer_s
         wire_bytes += one.wire_bytes

@@ -19,7 +19,7 @@ def shared_links(run: Run) -> list[dict[str, Any]]:
     losses = run.provenance.get("link_losses", ())
     if not losses:
         return []
-    names = ("site", "link", "start_s", "end_s", "job", "exchange", "capacity_bytes_per_s")
+    names: tuple[str, ...] = ("site", "link", "start_s", "end_s", "job", "exchange", "capacity_bytes_per_s")
     names += ("offered_bytes_per_s", "peak_bytes_per_s", "share", "tightest")
     table = run.table("links")
     columns = [table.column(name).to_pylist() for name in names]

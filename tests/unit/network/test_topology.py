@@ -82,9 +82,7 @@ def test_rings_side_by_side_all_cross():
 
 def test_stages_of_a_pipeline_cross_where_a_copy_lies_over_two_leaves():
     """Copies of 3 nodes: 0-2, 3-5, 6-8, 9-11. Leaf 0 ends inside the second, leaf 1 inside the third."""
-    flow = only(
-        fat_tree(), dict.fromkeys(range(12), 8), (Traffic("pipeline", 1e9, 1, 3, "chain"),)
-    )
+    flow = only(fat_tree(), dict.fromkeys(range(12), 8), (Traffic("pipeline", 1e9, 1, 3, "chain"),))
     # 3 -> 4 leaves leaf 0, 7 -> 8 leaves leaf 1; the last stage sends nothing on.
     assert flow.links == (0, 1, 2)
     assert flow.bytes_per_step == pytest.approx((8e9, 8e9, 8e9))
@@ -183,7 +181,11 @@ def test_every_link_is_found_by_its_name(kind, fields):
         ("fat-tree", {"nodes_per_leaf": 0}, "nodes_per_leaf is 0"),
         ("fat-tree", {"oversubscription": 0.5}, "oversubscription 0.5"),
         ("torus", {"dimensions": (2, 2)}, "hold 4 nodes; there are 32"),
-        ("dragonfly", {"nodes_per_router": 1, "routers_per_group": 2, "global_links_per_router": 1}, "16 groups"),
+        (
+            "dragonfly",
+            {"nodes_per_router": 1, "routers_per_group": 2, "global_links_per_router": 1},
+            "16 groups",
+        ),
     ],
 )
 def test_shapes_that_cannot_be_are_refused(kind, fields, text):
