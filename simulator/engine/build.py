@@ -63,6 +63,7 @@ def build_world(scenario: Scenario) -> World:
         script=[_step(scenario, event) for event in scenario.script],
         site_links=links,
         layouts=tuple(jobs.layouts),
+        learning=tuple(jobs.learning),
         reliability=tuple(jobs.reliability),
         swings=tuple(jobs.swings),
         notes=jobs.notes + [note for site in sites for note in site.weather.notes],

@@ -20,7 +20,7 @@ from simulator.performance.trace_job import ReferenceProfile
 from simulator.scenario.sites import Site
 from simulator.scenario.tree import Scenario
 from simulator.scenario.workloads import HeliosLog, JobList, JobStream, SwfLog, Training
-from simulator.telemetry.record import LayoutFacts, ReliabilityFacts, SwingFacts
+from simulator.telemetry.record import LayoutFacts, LearningFacts, ReliabilityFacts, SwingFacts
 from simulator.workload.helios import read_helios
 from simulator.workload.jobs import JobSpec, JobTable
 from simulator.workload.mix import JobMix, up_to
@@ -46,6 +46,7 @@ class JobBuilder:
         self.behaviours: list[Behaviour] = []
         self.tables: list[tuple[JobTable, int]] = []
         self.layouts: list[LayoutFacts] = []
+        self.learning: list[LearningFacts] = []
         self.reliability: list[ReliabilityFacts] = []
         self.swings: list[SwingFacts] = []
         self.notes: list[str] = []

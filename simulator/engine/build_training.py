@@ -20,8 +20,9 @@ from simulator.performance.given import GivenProfile
 from simulator.performance.power_swing import SUPPLY_S, power_swing
 from simulator.performance.training import TrainingProfile, estimate
 from simulator.scenario.training_layout import chosen_layout, given_layout
+from simulator.scenario.training_tokens import tokens_of
 from simulator.scenario.workloads import Training
-from simulator.telemetry.record import LayoutFacts, SwingFacts
+from simulator.telemetry.record import LayoutFacts, LearningFacts, SwingFacts
 from simulator.workload.jobs import JobSpec, JobTable
 
 if TYPE_CHECKING:
@@ -47,10 +48,15 @@ class TrainingBuilder:
         node, gpu = self.jobs.machine(home)
         layout = self._layout(workload, architecture, home)
         context = layout.context_tokens
-        tokens = workload.tokens
-        if tokens is None:
-            assert workload.steps is not None
-            tokens = workload.steps * layout.tokens_per_step
+        tokens = tokens_of(workload, architecture, layout)
+        self.jobs.learning.append(
+            LearningFacts(
+                workload.name,
+                architecture.parameters,
+                math.inf if workload.unique_tokens is None else workload.unique_tokens,
+                architecture.experts > 0,
+            )
+        )
         flop = training_flop_per_token(architecture, context, FlopConvention.MODEL_FULL)
         peak = peak_flop_per_s(gpu, workload.precision)
         saving = CheckpointBuilder(

@@ -43,6 +43,7 @@ def record_of(engine: Engine) -> Record:
         notes=list(dict.fromkeys(world.notes)),
         layouts=world.layouts,
         link_losses=engine.fabric.log.losses(),
+        learning=world.learning,
         reliability=world.reliability,
         swings=world.swings,
     )

@@ -20,7 +20,14 @@ from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
 from simulator.serving.crowd import AddReplica, Crowd, Role
-from simulator.telemetry.record import LayoutFacts, PoolFacts, ReliabilityFacts, SiteFacts, SwingFacts
+from simulator.telemetry.record import (
+    LayoutFacts,
+    LearningFacts,
+    PoolFacts,
+    ReliabilityFacts,
+    SiteFacts,
+    SwingFacts,
+)
 from simulator.workload.jobs import JobTable
 
 if TYPE_CHECKING:
@@ -199,5 +206,6 @@ class World:
     """Actuation delay of a power cap or clock limit set from outside (POLCA). [s]"""
     notes: list[str] = field(default_factory=list)
     layouts: tuple[LayoutFacts, ...] = ()
+    learning: tuple[LearningFacts, ...] = ()
     reliability: tuple[ReliabilityFacts, ...] = ()
     swings: tuple[SwingFacts, ...] = ()

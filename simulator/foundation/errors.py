@@ -103,6 +103,10 @@ class LayoutError(DatahallError, ValueError):
     """A model does not fit on the GPUs given, or degrees of parallelism do not divide."""
 
 
+class ScalingLawError(DatahallError, ValueError):
+    """A loss that no training reaches, or a run of which the scaling law says nothing."""
+
+
 class RunFolderError(DatahallError):
     """A run folder that is missing, incomplete or cannot be written."""
 

@@ -6,6 +6,7 @@ facts of sites and pools, outages, limits and what services counted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from simulator.telemetry import (
     WAIT_REASONS,
     JobOutcome,
     LayoutFacts,
+    LearningFacts,
     LinkLoss,
     NodeFacts,
     PoolFacts,
@@ -125,6 +127,15 @@ def kept_record(run: Run) -> Record:
         layouts=tuple(
             LayoutFacts(**{**said, "reasons": tuple(said["reasons"])})
             for said in run.provenance.get("layouts", ())
+        ),
+        learning=tuple(
+            LearningFacts(
+                said["job"],
+                said["parameters"],
+                math.inf if said["unique_tokens"] is None else said["unique_tokens"],
+                said["has_experts"],
+            )
+            for said in run.provenance.get("learning", ())
         ),
     )
 

@@ -24,6 +24,7 @@ from simulator import __version__
 from simulator.accounting import Books
 from simulator.foundation.units import CURRENCY_YEAR
 from simulator.results.finished_run import SCHEMA_VERSION
+from simulator.results.learning import learnings
 from simulator.results.training_facts import training_facts
 from simulator.telemetry import Record
 
@@ -83,6 +84,7 @@ def run_json(
             for service in record.services
         ],
         "training": [asdict(facts) for facts in training_facts(record, books)],
+        "learning": [asdict(learned) for learned in learnings(record, books)],
         "versions": versions(),
         "events": record.events,
         "counts": dict(record.counts),

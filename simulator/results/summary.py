@@ -16,10 +16,11 @@ from simulator.accounting.books import Books
 from simulator.accounting.service_account import ServiceAccount, service_accounts
 from simulator.foundation.units import MEGA
 from simulator.results.digest import NOT_QUEUED
+from simulator.results.learning import learnings
 from simulator.results.occupancy import pool_steps
 from simulator.results.percentile import quantile
 from simulator.telemetry import Phase, Record, ServiceRecord
-from simulator.telemetry.glossary import SERVICE, SUMMARY
+from simulator.telemetry.glossary import SERVICE, SUMMARY, TRAINING, Term
 
 FloatArray = NDArray[np.float64]
 
@@ -76,6 +77,8 @@ def summary(record: Record, books: Books) -> dict[str, Any]:
     accounts = service_accounts(record, books)
     for service, account in zip(record.services, accounts, strict=True):
         found.update(_service(service, books, account, record.horizon_s))
+    for learned in learnings(record, books):
+        found.update({f"training.{learned.job}.{name}": value for name, value in learned.numbers().items()})
     return {name: _number(value) for name, value in found.items()}
 
 
@@ -97,7 +100,7 @@ def summary_meta(
     known = ranges or {}
     meta = {}
     for name, value in numbers.items():
-        term = SERVICE[name.rsplit(".", 1)[1]] if name.startswith("service.") else SUMMARY[name]
+        term = _term(name)
         low, high = known.get(name, (None, None))
         meta[name] = {
             "unit": term.unit,
@@ -110,6 +113,13 @@ def summary_meta(
             "reason": None if value is not None else _reason(name),
         }
     return meta
+
+
+def _term(name: str) -> Term:
+    kind, _, rest = name.partition(".")
+    if not rest:
+        return SUMMARY[name]
+    return {"service": SERVICE, "training": TRAINING}[kind][name.rsplit(".", 1)[1]]
 
 
 def _machines(record: Record) -> dict[str, Any]:
@@ -199,6 +209,8 @@ def _number(value: Any) -> Any:
 
 
 def _reason(name: str) -> str:
+    if name.startswith("training."):
+        return "the scaling law says nothing of such a run, or a part has no price; run.json has the reason"
     if name.startswith("service."):
         return "no request was answered, or nothing of this kind can be said"
     return _REASONS.get(name, "nothing of this kind happened")
@@ -207,6 +219,8 @@ def _reason(name: str) -> str:
 def _source(name: str, books: Books) -> str:
     if name in _SOURCES:
         return _SOURCES[name]
+    if name.startswith("training."):
+        return "jobs.parquet, Chinchilla as refitted in arXiv:2404.10102, repetition of arXiv:2305.16264"
     if name.startswith("service."):
         return "requests.parquet, services_hourly.parquet, jobs.parquet"
     tags = books.tags

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.catalog.entries import GpuSpec, NodeSpec
 from simulator.catalog.shelf import Catalog
-from simulator.foundation.errors import LayoutError, UnknownNameError
+from simulator.foundation.errors import LayoutError, ScalingLawError, UnknownNameError
 from simulator.foundation.units import GIB, render
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import (
@@ -27,6 +27,7 @@ from simulator.scenario.script import LeafFault, LinkFault, SwitchFault
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
 from simulator.scenario.training_layout import given_layout
+from simulator.scenario.training_tokens import asked_tokens
 from simulator.scenario.workloads import JobList, JobStream, Training
 from simulator.serving.batch_rule import batch_rule
 
@@ -173,9 +174,14 @@ def _training(at: Route, run: Training, catalog: Catalog, stocks: list[Stock]) -
         known = [name for name in _PRECISIONS if right[0].gpu.flop_per_s(name) is not None]
         said = f"{right[0].gpu.name} has no {run.precision} rate in the catalog"
         yield Mistake((*at, "precision"), said, f"it has: {', '.join(known)}")
+    architecture = Architecture.from_spec(model)
+    try:
+        asked_tokens(run, architecture)
+    except ScalingLawError as error:
+        said, _, hint = str(error).partition("; ")
+        yield Mistake((*at, "loss" if run.loss is not None else "compute_optimal"), said, hint)
     if run.mfu_fraction is not None:
         return
-    architecture = Architecture.from_spec(model)
     troubles = [list(_layout(at, run, architecture, model.context_tokens, stock)) for stock in right]
     if all(troubles):
         yield from troubles[0]
@@ -263,7 +269,7 @@ def _service(
     architecture = Architecture.from_spec(catalog.model(service.model))
     engine = catalog.engine(service.engine.entry)
     try:
-        batch_rule(
+        rule = batch_rule(
             service.engine.policy or engine.scheduler,
             max_sequences=service.engine.max_sequences or engine.max_sequences,
             token_budget=service.engine.token_budget or engine.token_budget,
@@ -273,6 +279,9 @@ def _service(
         )
     except ValueError as error:
         yield Mistake((*at, "engine"), str(error))
+        return
+    if service.disaggregated and rule.until_done:
+        yield Mistake((*at, "disaggregated"), "static batches decode where they prefill; use another engine")
         return
     refusals = []
     for stock in pools:

@@ -168,6 +168,17 @@ class Training(Branch):
     model: Words = Field(description="Catalog name of the model.")
     tokens: Amount | None = Field(default=None, description="Tokens to train on.")
     steps: Count | None = Field(default=None, description="Optimizer steps, instead of tokens.")
+    loss: Amount | None = Field(
+        default=None,
+        description="Train until the scaling law expects this loss, in nats a token.",
+    )
+    compute_optimal: Truth = Field(
+        default=False,
+        description="Train on as many tokens as are best for the model's size.",
+    )
+    unique_tokens: Amount | None = Field(
+        default=None, description="Tokens at hand; beyond them they are seen again. Without end if not given."
+    )
     gpus: Count = Field(description="GPUs it asks for.")
     parallelism: Parallelism = Field(default=Parallelism(mode="auto"), description="How the model is spread.")
     precision: Precision = Field(default="bf16", description="Of the matrix products.")
@@ -202,8 +213,9 @@ class Training(Branch):
 
     @model_validator(mode="after")
     def _amount(self) -> Self:
-        if (self.tokens is None) == (self.steps is None):
-            raise mistake("give either tokens or steps, and not both")
+        given = (self.tokens, self.steps, self.loss, self.compute_optimal or None)
+        if sum(one is not None for one in given) != 1:
+            raise mistake("give one of tokens, steps, loss and compute_optimal, and no two")
         if self.elastic is not None and self.elastic.minimum_gpus > self.gpus:
             raise mistake(f"elastic minimum_gpus {self.elastic.minimum_gpus} is above gpus {self.gpus}")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 from simulator.telemetry.record import (
     JobOutcome,
     LayoutFacts,
+    LearningFacts,
     LinkLoss,
     NodeFacts,
     PoolFacts,
@@ -26,6 +27,7 @@ __all__ = [
     "ColumnBuffer",
     "JobOutcome",
     "LayoutFacts",
+    "LearningFacts",
     "LinkLoss",
     "MemorySink",
     "NodeFacts",

@@ -73,6 +73,27 @@ SUMMARY: Final[dict[str, Term]] = {
     ),
 }
 
+#: The part after `training.<name>.` -> what it means.
+TRAINING: Final[dict[str, Term]] = {
+    "tokens": Term("", "trained on and kept", "modelled", "tokens by the end of the run"),
+    "expected_loss_nats": Term(
+        "nats", "scaling law of dense models", "calibrated", "loss a token expected at those tokens"
+    ),
+    "reducible_loss_nats": Term(
+        "nats", "scaling law of dense models", "calibrated", "expected loss above the floor of the law"
+    ),
+    "next_halving_parameters": Term(
+        "", "cheapest run with half the reducible loss", "calibrated", "its parameters"
+    ),
+    "next_halving_tokens": Term("", "cheapest run with half the reducible loss", "calibrated", "its tokens"),
+    "next_halving_mwh": Term(
+        "MWh", "utility meter, at this run's energy per operation", "calibrated", "energy of that run"
+    ),
+    "next_halving_usd": Term(
+        "USD", "site, at this run's cost per operation", "calibrated", "cost of that run"
+    ),
+}
+
 #: The part after `service.<name>.` -> what it means.
 SERVICE: Final[dict[str, Term]] = {
     "requests": Term("", "finished requests, weighted", "modelled", "requests answered"),

@@ -106,6 +106,28 @@ class LayoutFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class LearningFacts:
+    """What a scaling law needs to know of a training run.
+
+    Parameters
+    ----------
+    job
+        Its name.
+    parameters
+        Of the model, all of them. [count]
+    unique_tokens
+        Data at hand; inf without end. [tokens]
+    has_experts
+        Whether the model has experts, of which the law says nothing.
+    """
+
+    job: str
+    parameters: float
+    unique_tokens: float
+    has_experts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReliabilityFacts:
     """What a training run expects of failures and checkpoints, by which laws are evaluated.
 
@@ -122,6 +144,8 @@ class ReliabilityFacts:
         durable yet, alone on the site's storage. [s]
     restarts
         (share of the failures, noticing + diagnosis + restart) of each cause. [., s]
+    undetected_s
+        For how long results were wrong before a failure was noticed, mean over failures. [s]
     planned_per_s, planned_s
         Rate and length of announced stops. [1/s], [s]
     bends
@@ -135,6 +159,7 @@ class ReliabilityFacts:
     save_s: float
     lag_s: float
     restarts: tuple[tuple[float, float], ...]
+    undetected_s: float
     planned_per_s: float
     planned_s: float
     bends: tuple[str, ...] = ()
@@ -316,6 +341,7 @@ class Record:
     layouts: tuple[LayoutFacts, ...] = ()
     link_losses: tuple[LinkLoss, ...] = ()
     """Jobs that shared links held up."""
+    learning: tuple[LearningFacts, ...] = ()
     reliability: tuple[ReliabilityFacts, ...] = ()
     """Of training runs that save themselves."""
     swings: tuple[SwingFacts, ...] = ()
