@@ -111,7 +111,8 @@ def tables(data: Path) -> list[Table]:
     folders = sorted(path.parent for path in home.glob("*/meta.json"))
     if not folders:
         raise MeasurementsMissing(
-            f"{home}: no folder with a meta.json; name the folder of measurements with --data or DATAHALL_DATA"
+            f"{home}: no folder with a meta.json; name the folder of measurements with --data or "
+            "DATAHALL_DATA"
         )
     rows: list[tuple[Value, ...]] = []
     for folder in folders:

@@ -122,6 +122,8 @@ class IterationTable:
         Factor on either where several sequences share the call.
     stretch
         Factor on everything: a lower clock.
+    own_token
+        1 where the mean counts the token that a sequence decodes from, too, as Vidur does.
     """
 
     tokens_ms: NDArray[np.float64]
@@ -130,6 +132,7 @@ class IterationTable:
     batched_attention: float = 1.0
     stretch: float = 1.0
     source: str = ""
+    own_token: int = 0
 
     #: A mean over the batch, rounded up: no closed form over several iterations.
     linear_in_context: ClassVar[bool] = False
@@ -169,7 +172,7 @@ class IterationTable:
         total_ms = float(self.tokens_ms[new_tokens])
         if decodes:
             factor = self.batched_attention if decodes > 1 else 1.0
-            total_ms += factor * self.decode.at(decodes, context_tokens // decodes)
+            total_ms += factor * self.decode.at(decodes, context_tokens // decodes + self.own_token)
         if chunks:
             step = int(self.prefill.first[1] - self.prefill.first[0]) if len(self.prefill.first) > 1 else 1
             earlier = sum(-(-before // step) * step for _, before in chunks)
@@ -244,6 +247,7 @@ def _of_layers(
         prefill=grid("attn_prefill", squared=True),
         batched_attention=_BATCHED_ATTENTION,
         source=where,
+        own_token=1,
     )
 
 
