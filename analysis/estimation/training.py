@@ -224,6 +224,7 @@ def _profile(case: TrainingCase) -> TrainingProfile:
         case.gpu,
         case.node,
         nic_bandwidth_bytes_per_s=case.nic_bandwidth_bytes_per_s,
+        software_year=case.release_year,
         check_memory=False,
     )
 

@@ -6,11 +6,14 @@ software reaches. One set for each generation; nothing here knows a model or a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from simulator.foundation.errors import CatalogError
 from simulator.foundation.names import nearest
+
+#: Rows, columns and depth of what counts as a large product. [elements]
+LARGE_PRODUCT: Final = 8192.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,133 +26,158 @@ class TrainingCoefficients:
         Fraction of the dense peak that an endless matrix multiplication reaches.
     gemm_half_size
         Size at which one dimension alone halves that efficiency. [elements]
-    fp8_relative_efficiency, fp4_relative_efficiency
-        What narrow formats reach of their own peak, relative to ``gemm_efficiency``.
     attention_efficiency
-        Fraction of the 16-bit peak that the fused attention core reaches.
-    memory_efficiency
-        Fraction of memory bandwidth that element-wise kernels reach.
-    elementwise_passes
-        Times the tensors between matrix multiplications go through memory.
+        Fraction of the 16-bit peak that the fused attention core reaches at heads of 128.
+    exponential_head_size
+        Head size at which the core's exponentials cost as much as its products. [elements]
     kernel_s
         Time the host needs to launch one kernel. [s]
+    multiprocessors
+        Of one GPU; rounds of tiles are counted over them. [count]
     scale_up_efficiency, scale_up_latency_s
         Fraction of the scale-up port that collectives reach; time of one hop. [s]
     collective_s
         Start and end of any collective, whatever its ranks. [s]
-    scale_out_efficiency, scale_out_latency_s
-        The same for the network between nodes.
     tensor_overlap, pipeline_overlap
         Fraction of tensor- and pipeline-parallel communication that hides behind arithmetic.
     data_overlap
         Fraction of the backward pass that data-parallel communication may hide behind.
-    straggler_sigma
-        Spread of one rank's step time around the mean, as a fraction.
     fitted_on
         Rows that fixed these numbers.
+    fp8_relative_efficiency, fp4_relative_efficiency
+        What narrow formats reach of their own peak, relative to ``gemm_efficiency``.
+    grouped_efficiency
+        What the experts' grouped products reach of single ones of the same shape.
+    wave_quantisation
+        Share of a last, partly filled round of tiles that is lost.
+    tile_values
+        Values of the output that one multiprocessor makes in a round. [count]
+    expert_host_s
+        Host time that a layer of experts adds to a pass: routing, counts fetched to the host,
+        sorting, start and end of two exchanges. [s]
+    memory_efficiency
+        Fraction of memory bandwidth that element-wise kernels reach.
+    elementwise_passes
+        Times the tensors between matrix multiplications go through memory.
+    permute_passes
+        Times each copy of a token passes memory on its way to its expert and back, in the
+        same measure.
+    expert_overlap
+        Fraction of expert-parallel communication that hides behind arithmetic.
+    scale_out_efficiency, scale_out_latency_s
+        As scale-up, for the network between nodes.
+    straggler_sigma
+        Spread of one rank's step time around the mean, as a fraction.
+    communication_tax
+        What communication that hides behind arithmetic still costs, as a fraction of its time.
+    software_year
+        Date of the software that the numbers above describe. [year]
+    software_gain_per_year
+        Fraction of a step's work that each year of software development takes away.
     """
 
     gemm_efficiency: float
     gemm_half_size: float
-    fp8_relative_efficiency: float
-    fp4_relative_efficiency: float
     attention_efficiency: float
-    memory_efficiency: float
-    elementwise_passes: float
+    exponential_head_size: float
     kernel_s: float
+    multiprocessors: float
     scale_up_efficiency: float
     scale_up_latency_s: float
     collective_s: float
-    scale_out_efficiency: float
-    scale_out_latency_s: float
     tensor_overlap: float
     pipeline_overlap: float
     data_overlap: float
-    straggler_sigma: float
     fitted_on: str
+    fp8_relative_efficiency: float = 0.980
+    fp4_relative_efficiency: float = 0.636
+    grouped_efficiency: float = 0.441
+    expert_host_s: float = 3.22e-3
+    wave_quantisation: float = 0.164
+    tile_values: float = 128.0 * 256.0
+    memory_efficiency: float = 0.772
+    elementwise_passes: float = 1.512
+    permute_passes: float = 3.80
+    expert_overlap: float = 0.7125
+    scale_out_efficiency: float = 0.833
+    scale_out_latency_s: float = 16.7e-6
+    straggler_sigma: float = 0.00346
+    communication_tax: float = 0.223
+    software_year: float = 2026.0
+    software_gain_per_year: float = 0.0857
+
+    def product_efficiency(self, precision: str, size: float = LARGE_PRODUCT) -> float:
+        """Return the fraction of a precision's peak that products of ``size`` cubed reach."""
+        relative = {"fp8": self.fp8_relative_efficiency, "fp4": self.fp4_relative_efficiency}
+        endless = self.gemm_efficiency * relative.get(precision, 1.0)
+        return endless / (1.0 + 3.0 * self.gemm_half_size / size)
 
 
+#: A100 rows that fixed Ampere's numbers, and those shared by all.
+_AMPERE_ROWS: Final = "SC'21 table 1, Korthikanti table 5, MosaicML A100, vTrain (single node: 1 in 8)"
+
+#: Rows that fixed the numbers of the three generations after it.
+_RECENT_ROWS: Final = "NVIDIA's training tables 24.07 to 26.04, dense and experts, FP8, BF16 and NVFP4"
+
+_AMPERE: Final = TrainingCoefficients(
+    gemm_efficiency=0.794,
+    gemm_half_size=117.0,
+    attention_efficiency=0.305,
+    exponential_head_size=3.72,
+    kernel_s=37.3e-6,
+    multiprocessors=108,
+    scale_up_efficiency=0.8305,
+    scale_up_latency_s=5.33e-6,
+    collective_s=31.4e-6,
+    tensor_overlap=0.0,
+    pipeline_overlap=0.0,
+    data_overlap=0.211,
+    scale_out_efficiency=0.8105,
+    software_year=2021.5,
+    fitted_on=_AMPERE_ROWS,
+)
+
+_HOPPER: Final = TrainingCoefficients(
+    gemm_efficiency=0.660,
+    gemm_half_size=406.0,
+    attention_efficiency=0.421,
+    exponential_head_size=40.0,
+    kernel_s=10.1e-6,
+    multiprocessors=132,
+    scale_up_efficiency=0.794,
+    scale_up_latency_s=3e-6,
+    collective_s=20e-6,
+    tensor_overlap=0.589,
+    pipeline_overlap=0.8,
+    data_overlap=0.574,
+    software_year=2024.0,
+    fitted_on=_RECENT_ROWS,
+)
+
+_BLACKWELL: Final = replace(
+    _HOPPER,
+    gemm_efficiency=0.610,
+    attention_efficiency=0.509,
+    exponential_head_size=64.0,
+    multiprocessors=148,
+    software_year=2026.0,
+)
+
+#: Volta's rows are unfair ones: nothing of its own is fitted.
 _TRAINING: Final = {
-    "volta": TrainingCoefficients(
+    "volta": replace(
+        _AMPERE,
         gemm_efficiency=0.70,
-        gemm_half_size=160.0,
-        fp8_relative_efficiency=0.85,
-        fp4_relative_efficiency=0.7,
-        attention_efficiency=0.30,
-        memory_efficiency=0.80,
-        elementwise_passes=1.45,
-        kernel_s=34e-6,
-        scale_up_efficiency=0.75,
+        multiprocessors=80,
         scale_up_latency_s=8e-6,
-        collective_s=30e-6,
-        scale_out_efficiency=0.80,
-        scale_out_latency_s=20e-6,
-        tensor_overlap=0.0,
-        pipeline_overlap=0.0,
-        data_overlap=0.2,
-        straggler_sigma=0.002,
-        fitted_on="nothing: Ampere with 0.70 of peak for products and the latencies of V100 NCCL tables",
+        software_year=2020.0,
+        fitted_on="nothing: Ampere with 0.70 of peak for products and the latency of V100 NCCL tables",
     ),
-    "ampere": TrainingCoefficients(
-        gemm_efficiency=0.82,
-        gemm_half_size=160.0,
-        fp8_relative_efficiency=0.85,
-        fp4_relative_efficiency=0.7,
-        attention_efficiency=0.30,
-        memory_efficiency=0.80,
-        elementwise_passes=1.45,
-        kernel_s=34e-6,
-        scale_up_efficiency=0.76,
-        scale_up_latency_s=4e-6,
-        collective_s=30e-6,
-        scale_out_efficiency=0.85,
-        scale_out_latency_s=15e-6,
-        tensor_overlap=0.0,
-        pipeline_overlap=0.0,
-        data_overlap=0.2,
-        straggler_sigma=0.002,
-        fitted_on="SC21 table 1, Korthikanti table 5, MosaicML A100, vTrain; link rates from NCCL tables",
-    ),
-    "hopper": TrainingCoefficients(
-        gemm_efficiency=0.62,
-        gemm_half_size=250.0,
-        fp8_relative_efficiency=1.06,
-        fp4_relative_efficiency=0.7,
-        attention_efficiency=0.45,
-        memory_efficiency=0.80,
-        elementwise_passes=1.45,
-        kernel_s=8e-6,
-        scale_up_efficiency=0.8,
-        scale_up_latency_s=3e-6,
-        collective_s=20e-6,
-        scale_out_efficiency=0.85,
-        scale_out_latency_s=15e-6,
-        tensor_overlap=0.5,
-        pipeline_overlap=0.8,
-        data_overlap=0.5,
-        straggler_sigma=0.005,
-        fitted_on="FP8: Llama 3 8B, 70B, NVIDIA 25.09 to 26.04; BF16: level of Llama 3 405B, table 4 row 1",
-    ),
-    "blackwell": TrainingCoefficients(
-        gemm_efficiency=0.66,
-        gemm_half_size=340.0,
-        fp8_relative_efficiency=0.85,
-        fp4_relative_efficiency=0.62,
-        attention_efficiency=0.40,
-        memory_efficiency=0.80,
-        elementwise_passes=1.45,
-        kernel_s=6e-6,
-        scale_up_efficiency=0.74,
-        scale_up_latency_s=3e-6,
-        collective_s=20e-6,
-        scale_out_efficiency=0.85,
-        scale_out_latency_s=15e-6,
-        tensor_overlap=0.3,
-        pipeline_overlap=0.9,
-        data_overlap=0.8,
-        straggler_sigma=0.005,
-        fitted_on="Llama 3 8B and 70B in FP8 and NVFP4 on B200 and GB200, NVIDIA 25.09 to 26.04",
-    ),
+    "ampere": _AMPERE,
+    "hopper": _HOPPER,
+    "blackwell": _BLACKWELL,
+    # A lower share of the quoted peak is thermal on Blackwell: Ultra has 1.1 to 1.2 of its watts.
+    "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.741),
 }
 
 

@@ -125,11 +125,7 @@ class GivenProfile(OnePhase):
             Of the products.
         """
         power, reached = gpu_power(gpu), training_coefficients(gpu.generation)
-        relative = {
-            "fp8": reached.fp8_relative_efficiency,
-            "fp4": reached.fp4_relative_efficiency,
-        }.get(precision, 1.0)
-        products = min(1.0, mfu_fraction / (reached.gemm_efficiency * relative))
+        products = min(1.0, mfu_fraction / reached.product_efficiency(precision))
         rest_w = 0.5 * (power.memory_w + power.communication_w)
         watts = products * power.compute_w + (1.0 - products) * rest_w
         return cls.on(gpu, unit_per_step, step_s, load_w=watts)

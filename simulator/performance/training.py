@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, overload
+from typing import Final, NamedTuple, overload
 
 import numpy as np
 
@@ -47,6 +47,10 @@ from simulator.performance.rank_traffic import WireBytes, rank_traffic
 #: two moments and gradient read, all but the gradient written, and the 16-bit weight written.
 OPTIMIZER_TRAFFIC_BYTES: Final = 30.0
 
+#: How sharply a step goes from bound by the GPU to bound by the host as kernels shrink; without
+#: end is the larger of the two. Fitted on single-node A100 steps.
+LAUNCH_SHARPNESS: Final = 6.0
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrainingProfile:
@@ -64,6 +68,8 @@ class TrainingProfile:
         the scale-up domain, and across the network. [s]
     pp_inner_s, pp_outer_s
         Exposed sends between pipeline stages. [s]
+    pp_network_s
+        All sends between stages across the network, hidden ones among them. [s]
     bubble_slots
         Idle time of the pipeline as a fraction of the time over all micro-batches.
     gradient_inner_s, gradient_outer_s
@@ -71,6 +77,9 @@ class TrainingProfile:
         overlap. [s]
     gradient_window_fraction
         Share of the busy time behind which that exchange hides.
+    communication_tax
+        What communication that hides still costs, as a fraction of its time: it takes
+        multiprocessors and memory bandwidth from the arithmetic.
     optimizer_s
         The optimiser's pass over memory. [s]
     straggler_fraction
@@ -94,10 +103,12 @@ class TrainingProfile:
     ep_outer_s: float
     pp_inner_s: float
     pp_outer_s: float
+    pp_network_s: float
     bubble_slots: float
     gradient_inner_s: float
     gradient_outer_s: float
     gradient_window_fraction: float
+    communication_tax: float
     optimizer_s: float
     straggler_fraction: float
     wire_bytes: WireBytes
@@ -158,8 +169,12 @@ class TrainingProfile:
         busy_s = compute_s + tp_s + cp_s + ep_s
         bubble_s = self.bubble_slots * busy_s
         gradient_s = self.gradient_inner_s + self.gradient_outer_s / link_share
-        exposed_s = max(0.0, gradient_s - self.gradient_window_fraction * compute_s)
-        pp_s = self.pp_inner_s + self.pp_outer_s / link_share
+        window_s = self.gradient_window_fraction * compute_s
+        hidden_s = min(gradient_s, window_s)
+        exposed_s = gradient_s - hidden_s + self.communication_tax * hidden_s
+        # What hides at full links shows once a slow link takes longer than the arithmetic.
+        late_s = self.pp_network_s / link_share - compute_s
+        pp_s = self.pp_inner_s + max(self.pp_outer_s / link_share, late_s)
         optimizer_s = self.optimizer_s * CLOCK_CURVE.memory_stretch(clock_fraction)
         total_s = busy_s + bubble_s + pp_s + exposed_s + optimizer_s
         return {
@@ -245,20 +260,35 @@ class TrainingProfile:
         return token * layout.tokens_per_step / layout.gpus
 
 
+class _Work(NamedTuple):
+    """What a layout does wherever its ranks lie: the mean layer, the head, parameters on a GPU."""
+
+    layer: LayerTime
+    head_s: float
+    parameters: tuple[float, float]
+
+
 @lru_cache(maxsize=4096)
-def _layer_times(
-    architecture: Architecture, layout: Layout, gpu: GpuSpec, share: TrainingCoefficients
-) -> tuple[LayerTime, LayerTime | None, float]:
-    """Return (dense layer, layer of experts, head) forward times."""
+def _work(architecture: Architecture, layout: Layout, gpu: GpuSpec, share: TrainingCoefficients) -> _Work:
     experts = None
     if architecture.experts:
         experts = layer_time(architecture, layout, gpu, share, with_experts=True)
     if architecture.ffn:
-        dense = layer_time(architecture, layout, gpu, share, with_experts=False)
+        layer = layer_time(architecture, layout, gpu, share, with_experts=False)
+        if experts is not None:
+            layer = layer.mixed(experts, architecture.moe_layers / architecture.layers)
     else:
         assert experts is not None  # a model without feed-forward width has experts
-        dense = experts
-    return dense, experts, head_time_s(architecture, layout, gpu, share)
+        layer = experts
+    return _Work(
+        layer,
+        head_time_s(architecture, layout, gpu, share),
+        parameters_on_gpu(architecture, layout),
+    )
+
+
+#: A job is priced at every placement it is tried on, its memory is the same on all.
+_fitting_memory = lru_cache(maxsize=4096)(check_training_memory)
 
 
 def estimate(
@@ -269,6 +299,7 @@ def estimate(
     spread: Spread | None = None,
     *,
     nic_bandwidth_bytes_per_s: float | None = None,
+    software_year: float | None = None,
     check_memory: bool = True,
     coefficients: TrainingCoefficients | None = None,
 ) -> TrainingProfile:
@@ -280,6 +311,8 @@ def estimate(
         Where the ranks lie; packed tightly when not given.
     nic_bandwidth_bytes_per_s
         Of one GPU into the network; the node's own when not given. [B/s]
+    software_year
+        Date of the training software, such as 2026.25; that of the coefficients when not given.
     check_memory
         Refuse a layout that does not fit the GPU's memory.
     coefficients
@@ -300,18 +333,14 @@ def estimate(
         )
     check_divides(architecture, layout)
     share = coefficients or training_coefficients(gpu.generation)
-    memory = check_training_memory(architecture, layout, gpu.memory_bytes) if check_memory else None
+    memory = _fitting_memory(architecture, layout, gpu.memory_bytes) if check_memory else None
     nic = node.nic_bandwidth_bytes_per_s if nic_bandwidth_bytes_per_s is None else nic_bandwidth_bytes_per_s
     links = Links(gpu, share, spread, nic)
 
-    dense, expert, head_s = _layer_times(architecture, layout, gpu, share)
+    work = _work(architecture, layout, gpu, share)
+    layer, head_s = work.layer, work.head_s
     moe_share = architecture.moe_layers / architecture.layers
-    products_s = dense.products_s
-    attention_s = dense.attention_s
-    streaming_s = dense.streaming_s
-    if expert is not None:
-        products_s += moe_share * (expert.products_s - dense.products_s)
-        streaming_s += moe_share * (expert.streaming_s - dense.streaming_s)
+    products_s, attention_s, streaming_s = layer.products_s, layer.attention_s, layer.streaming_s
     # Forward, twice backward, and what is computed again.
     again = 1.0 if layout.recompute == "full" else 0.0
     if layout.fused_attention:
@@ -321,28 +350,34 @@ def estimate(
     else:
         attention_again = 1.0 if layout.recompute == "selective" else again
         streaming_again = again
-        scores_again = (attention_again - again) * dense.scores_s
+        scores_again = (attention_again - again) * layer.scores_s
     microbatches = layout.microbatches
     forward_s = products_s + attention_s + streaming_s
-    passes_s = (
-        (3.0 + again) * products_s
-        + (3.0 + attention_again) * attention_s
-        + (3.0 + streaming_again) * streaming_s
-        + scores_again
-    )
-    bubble = bubble_slots(layout, forward_s, passes_s - forward_s, products_s)
-    busiest, head_passes = _busiest_stage(architecture, layout, (3.0 + again) * products_s, 3.0 * head_s)
-    arithmetic_s = microbatches * (busiest * (3.0 + again) * products_s + head_passes * head_s)
-    attention_s *= microbatches * busiest * (3.0 + attention_again)
-    streaming_s = microbatches * busiest * ((3.0 + streaming_again) * streaming_s + scores_again)
-
+    products_s = (2.0 + again) * products_s + layer.gradients_s
+    attention_s *= 3.0 + attention_again
+    streaming_s = (3.0 + streaming_again) * streaming_s + scores_again
     tensor = tensor_exchange(architecture, layout, links, share) if layout.tensor_parallel > 1 else NOTHING
     context = context_exchange(architecture, layout, links, share) if layout.context_parallel > 1 else NOTHING
-    experts = expert_exchange(architecture, layout, links) if layout.expert_parallel > 1 else NOTHING
-    pipeline = pipeline_exchange(architecture, layout, links, share)
-    gradient = gradient_exchange(architecture, layout, links)
+    experts = expert_exchange(architecture, layout, links, share) if layout.expert_parallel > 1 else NOTHING
+    experts = experts.times(moe_share, moe_share)
+    talking_s = tensor.seconds + context.seconds + experts.seconds
+    passes_s = products_s + attention_s + streaming_s
+    streaming_s += _waiting_s((3.0 + again) * layer.launch_s, passes_s + talking_s)
+    if software_year is not None:
+        older = math.exp(share.software_gain_per_year * (share.software_year - software_year))
+        products_s, attention_s, streaming_s = older * products_s, older * attention_s, older * streaming_s
+        head_s *= older
+
+    layer_s = products_s + attention_s + streaming_s + talking_s
+    busiest, heads, emptier = _busiest_stage(architecture, layout, layer_s, 3.0 * head_s)
     repeat = microbatches * busiest
-    dense_owned, expert_owned = parameters_on_gpu(architecture, layout)
+    bubble = emptier * bubble_slots(layout, forward_s, passes_s - forward_s, layer.gradients_s)
+    arithmetic_s = repeat * products_s + microbatches * heads * 3.0 * head_s
+    attention_s *= repeat
+    streaming_s *= repeat
+    pipeline, pipeline_network_s = pipeline_exchange(architecture, layout, links, share)
+    gradient = gradient_exchange(architecture, layout, links, work.parameters)
+    dense_owned, expert_owned = work.parameters
     if layout.zero_stage >= 1:
         replicas = layout.data_parallel * layout.context_parallel
         dense_owned /= replicas
@@ -364,25 +399,38 @@ def estimate(
         tp_outer_s=repeat * tensor.outer_s,
         cp_inner_s=repeat * context.inner_s,
         cp_outer_s=repeat * context.outer_s,
-        ep_inner_s=repeat * moe_share * experts.inner_s,
-        ep_outer_s=repeat * moe_share * experts.outer_s,
+        ep_inner_s=repeat * experts.inner_s,
+        ep_outer_s=repeat * experts.outer_s,
         pp_inner_s=pipeline.inner_s,
         pp_outer_s=pipeline.outer_s,
+        pp_network_s=pipeline_network_s,
         bubble_slots=bubble,
         gradient_inner_s=gradient.inner_s,
         gradient_outer_s=gradient.outer_s,
         gradient_window_fraction=gradient_window_fraction(layout, share),
+        communication_tax=share.communication_tax,
         optimizer_s=optimizer_s,
         # The expected maximum of n normal deviates is about sigma sqrt(2 ln n).
         straggler_fraction=share.straggler_sigma * math.sqrt(2.0 * math.log(nodes)) if nodes > 1 else 0.0,
         wire_bytes=WireBytes(
             tensor=repeat * tensor.wire_bytes,
             context=repeat * context.wire_bytes,
-            experts=repeat * moe_share * experts.wire_bytes,
+            experts=repeat * experts.wire_bytes,
             pipeline=pipeline.wire_bytes,
             gradients=gradient.wire_bytes,
         ),
     )
+
+
+def _waiting_s(launch_s: float, busy_s: float) -> float:
+    """Return how long the GPU waits for the host to launch its next kernel. [s]
+
+    Launches run ahead of the GPU and hide behind its work; where both take about as long,
+    neither hides quite.
+    """
+    ratio = launch_s / busy_s
+    both: float = (1.0 + ratio**LAUNCH_SHARPNESS) ** (1.0 / LAUNCH_SHARPNESS)
+    return busy_s * (both - 1.0)
 
 
 def check_divides(architecture: Architecture, layout: Layout) -> None:
@@ -413,17 +461,31 @@ def check_divides(architecture: Architecture, layout: Layout) -> None:
 
 def _busiest_stage(
     architecture: Architecture, layout: Layout, layer_s: float, head_s: float
-) -> tuple[float, float]:
-    """Return (layers, passes of the head) of the stage that the pipeline waits for.
+) -> tuple[float, float, float]:
+    """Return (layers, output embeddings, emptiness) of the pipeline and its busiest stage.
 
-    Layers that do not divide evenly are taken from the last stage first, which also has the
-    output embedding, as Llama 3 does.
+    The last stage also has the output embedding and any layers that predict further tokens.
+    Layers that divide over the stages are dealt evenly; others so that the busiest stage has
+    least, as Llama 3 and DeepSeek-V3 do. Emptiness is the work of the mean other stage as a
+    fraction of the busiest one's: the pipeline fills and drains through those.
     """
     stages = layout.pipeline_parallel
+    layers = architecture.layers
+    extra = float(architecture.mtp_layers)
+    heads = 1.0 + extra
     if stages == 1:
-        return float(architecture.layers), 3.0
-    most = math.ceil(architecture.layers / stages)
-    least = architecture.layers // stages
-    if least * layer_s + head_s > most * layer_s:
-        return float(least), 3.0
-    return float(most), 0.0
+        return layers + extra, heads, 1.0
+    tail_s = extra * layer_s + heads * head_s
+    even, left = divmod(layers, stages)
+    if not left:
+        last, others = even, even
+    else:
+        last, others = min(
+            ((last, math.ceil((layers - last) / (stages - 1))) for last in range(even + 2)),
+            key=lambda split: max(split[0] * layer_s + tail_s, split[1] * layer_s),
+        )
+    last_s, others_s = last * layer_s + tail_s, others * layer_s
+    work_s = layers * layer_s + tail_s
+    if last_s >= others_s:
+        return last + extra, heads, (work_s - last_s) / ((stages - 1) * last_s)
+    return float(others), 0.0, (work_s - others_s) / ((stages - 1) * others_s)

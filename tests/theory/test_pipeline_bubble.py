@@ -14,8 +14,11 @@ from simulator.llm.layout import Layout
 from simulator.performance.training import estimate
 
 
-def act_out_1f1b(stages: int, microbatches: int, forward: float, backward: float) -> float:
-    """Return the time of one step of non-interleaved 1F1B with equal stages and free sends."""
+def act_out_1f1b(stages: int, microbatches: int, forward: float, backward: float, last: float = 1.0) -> float:
+    """Return the time of one step of non-interleaved 1F1B with free sends.
+
+    Stages are equal but the last, which takes ``last`` times as long.
+    """
     orders = []
     for stage in range(stages):
         warm = min(stages - stage - 1, microbatches)
@@ -40,7 +43,8 @@ def act_out_1f1b(stages: int, microbatches: int, forward: float, backward: float
             if needs is not None and needs not in done:
                 continue
             ready = done[needs] if needs is not None else 0.0
-            clock[stage] = max(clock[stage], ready) + (forward if kind == "F" else backward)
+            work = forward if kind == "F" else backward
+            clock[stage] = max(clock[stage], ready) + work * (last if stage == stages - 1 else 1.0)
             done[kind, index, stage] = clock[stage]
             position[stage] += 1
             moved = True
@@ -48,19 +52,29 @@ def act_out_1f1b(stages: int, microbatches: int, forward: float, backward: float
     return max(clock)
 
 
-@pytest.mark.parametrize(("stages", "microbatches"), [(2, 2), (4, 4), (4, 16), (8, 8), (8, 31)])
-def test_the_bubble_is_what_1f1b_leaves_idle(stages, microbatches):
-    acted = act_out_1f1b(stages, microbatches, 1.0, 2.0)
-    idle = acted - 3.0 * microbatches
-    model = Architecture("even", 64, 2048, 16, 16, 128, 8192, 256)
-    layout = Layout(1, stages, 1, global_batch=microbatches)
+SHAPE = (64, 2048, 16, 16, 128, 8192)
+
+
+def parts(vocab: int, stages: int, microbatches: int) -> dict[str, float]:
+    """Return the breakdown of a model whose layers divide over the stages."""
     catalog = Catalog.shipped()
     profile = estimate(
-        model,
-        layout,
+        Architecture("even", *SHAPE, vocab),
+        Layout(1, stages, 1, global_batch=microbatches),
         catalog.get("gpus", "h100-sxm"),
         catalog.get("nodes", "hgx-h100-8"),
         check_memory=False,
     )
-    busy = sum(profile.breakdown[key] for key in ("compute_s", "tp_comm_s", "ep_comm_s", "cp_comm_s"))
-    assert profile.breakdown["pp_bubble_s"] / busy == pytest.approx(idle / (3.0 * microbatches), rel=1e-12)
+    return dict(profile.breakdown)
+
+
+@pytest.mark.parametrize("vocab", [256, 65_536, 524_288])
+@pytest.mark.parametrize(("stages", "microbatches"), [(2, 2), (4, 4), (4, 16), (8, 8), (8, 31)])
+def test_the_bubble_is_what_1f1b_leaves_idle(stages, microbatches, vocab):
+    """Also where the output embedding makes the last stage up to a few times as long."""
+    layers_s = parts(1, 1, microbatches)["compute_s"]
+    last = stages * (parts(vocab, 1, microbatches)["compute_s"] / layers_s - 1.0) + 1.0
+    busy = 3.0 * last * microbatches
+    idle = act_out_1f1b(stages, microbatches, 1.0, 2.0, last) - busy
+    found = parts(vocab, stages, microbatches)
+    assert found["pp_bubble_s"] / found["compute_s"] == pytest.approx(idle / busy, rel=2e-3)

@@ -23,7 +23,7 @@ def test_a_job_that_uses_less_of_its_gpus_draws_less(h100):
 
 def test_the_ends_by_hand(h100):
     power, reached = gpu_power(h100), training_coefficients(h100.generation)
-    assert watts(h100, reached.gemm_efficiency) == pytest.approx(power.compute_w)
+    assert watts(h100, reached.product_efficiency("bf16")) == pytest.approx(power.compute_w)
     # More than big products reach is no more than products all the time.
     assert watts(h100, 0.95) == pytest.approx(power.compute_w)
     assert watts(h100, 1e-9) == pytest.approx(0.5 * (power.memory_w + power.communication_w))
@@ -31,7 +31,7 @@ def test_the_ends_by_hand(h100):
 
 def test_narrow_formats_are_measured_by_what_they_reach(h100):
     reached = training_coefficients(h100.generation)
-    mfu = 0.5 * reached.gemm_efficiency * reached.fp8_relative_efficiency
+    mfu = 0.5 * reached.product_efficiency("fp8")
     power = gpu_power(h100)
     rest_w = 0.5 * (power.memory_w + power.communication_w)
     assert watts(h100, mfu, "fp8") == pytest.approx(0.5 * (power.compute_w + rest_w))
