@@ -111,6 +111,9 @@ class CheckpointBuilder:
             save_s=stall_s,
             lag_s=lag_s,
             restarts=restarts,
+            undetected_s=sum(cause.per_gpu_s * cause.undetected_s for cause in unplanned) / total
+            if total
+            else 0.0,
             planned_per_s=planned_rate * self.workload.gpus,
             planned_s=planned_s / planned_rate + own.load_s + own.warm_up_s if planned_rate else 0.0,
             bends=tuple(self._bends()),

@@ -201,7 +201,9 @@ class Failures:
         if self._goes_on(job, pool_code, nodes, cause):
             return
         if not cause.planned or not behaviour.checkpoints:
-            board.lose_unsaved(job, cause.undetected_s)
+            # Only what computes can compute wrongly.
+            was_running = board.phase[job] == Phase.RUNNING
+            board.lose_unsaved(job, cause.undetected_s if was_running else 0.0)
             self._count_in_vain(job)
         else:
             # Planned work is announced: the job saves itself first, and loses nothing.

@@ -108,17 +108,22 @@ def renewal_ettr_fraction(
     save_s: float,
     restarts: Sequence[tuple[float, float]],
     lag_s: float = 0.0,
+    undetected_s: float = 0.0,
     planned_per_s: float = 0.0,
     planned_s: float = 0.0,
 ) -> float:
     """Return the effective training time ratio of a long run, to all orders in the failure rate.
 
-    Between two failures a run keeps its whole intervals. A failure may strike while the run is
-    coming back, which then begins again. With M the mean time, C interval and save together and P
-    the lag, a run that is up keeps exp(-P/M) / (exp(C/M) - 1) intervals until the next failure,
-    and one such round takes M / g, where g is the chance that a restart is not cut short: the mean
-    over causes of exp(-R/M). With P = 0 and one R this is Daly's complete model. Announced stops
-    lose no work; their length is taken from the time that the run is up.
+    The run is up for an exponential time X, until a failure (rate f) or an announced stop (rate
+    p), n = f + p together. A failure leaves the whole intervals that were durable: with C interval
+    and save together and P the lag, exp(-nP) / (exp(nC) - 1) of them in the mean, and wrong results
+    spoil those of the last U seconds, U / C of them. An announced stop leaves all work. Then the
+    run is down, and what strikes while it comes back sends it back to the begin: it is up for
+    the share g of its time, the mean over what stops it of exp(-n R). So
+
+        ETTR = g [ f t (exp(-nP) / (exp(nC) - 1) - U / C) + p (1 - exp(-nt)) / (n (1 - exp(-nC))) ]
+
+    with t the interval. Without P, U, p and with one R this is Daly's complete model.
 
     Parameters
     ----------
@@ -128,13 +133,15 @@ def renewal_ettr_fraction(
         (share of the failures, time from the failure to the first new step) of each cause. [., s]
     lag_s
         For how long after its stop a checkpoint is not durable yet. [s]
+    undetected_s
+        For how long results were wrong before a failure was noticed, mean over all failures. [s]
     planned_per_s, planned_s
         Rate and length of announced stops. [1/s], [s]
 
     References
     ----------
-    Daly, "A higher order estimate of the optimum checkpoint interval", 2006, eq. 20; the lag and
-    the causes are added here, by the same renewal argument.
+    Daly, "A higher order estimate of the optimum checkpoint interval", 2006, eq. 20; lag, causes,
+    wrong results and announced stops are added here, by the same renewal argument.
 
     Examples
     --------
@@ -144,13 +151,20 @@ def renewal_ettr_fraction(
     >>> round(ettr, 4)
     0.9508
     """
-    mean_s = mean_time_between_failures_s
-    if math.isinf(mean_s):
-        up = interval_s / (interval_s + save_s)
-    else:
-        unbroken = sum(share * math.exp(-restart_s / mean_s) for share, restart_s in restarts)
-        cycle = (interval_s + save_s) / mean_s
-        if cycle > 700.0:  # exp would overflow: nothing is ever kept
-            return 0.0
-        up = interval_s / mean_s * unbroken * math.exp(-lag_s / mean_s) / math.expm1(cycle)
-    return up / (1.0 + planned_per_s * planned_s)
+    failures_per_s = 1.0 / mean_time_between_failures_s
+    stops_per_s = failures_per_s + planned_per_s
+    cycle_s = interval_s + save_s
+    if stops_per_s == 0.0:
+        return interval_s / cycle_s
+    if stops_per_s * cycle_s > _NOTHING_KEPT:
+        return 0.0
+    back = sum(share * math.exp(-stops_per_s * restart_s) for share, restart_s in restarts)
+    back_planned = math.exp(-stops_per_s * planned_s)
+    up = (failures_per_s * back + planned_per_s * back_planned) / stops_per_s
+    kept = math.exp(-stops_per_s * lag_s) / math.expm1(stops_per_s * cycle_s) - undetected_s / cycle_s
+    saved = -math.expm1(-stops_per_s * interval_s) / -math.expm1(-stops_per_s * cycle_s) / stops_per_s
+    return max(0.0, up * (failures_per_s * interval_s * kept + planned_per_s * saved))
+
+
+#: Cycles this many times longer than the time between failures keep exp(-700) of their work.
+_NOTHING_KEPT: Final = 700.0

@@ -98,6 +98,20 @@ def training_facts(record: Record, books: Books) -> list[TrainingFacts]:
     return found
 
 
+def expected_ettr(law: ReliabilityFacts) -> float:
+    """Return the effective time expected of a long run, to all orders in the failure rate."""
+    return renewal_ettr_fraction(
+        mean_time_between_failures_s=law.mean_time_s,
+        interval_s=law.interval_s,
+        save_s=law.save_s,
+        restarts=law.restarts,
+        lag_s=law.lag_s,
+        undetected_s=law.undetected_s,
+        planned_per_s=law.planned_per_s,
+        planned_s=law.planned_s,
+    )
+
+
 def watch(facts: TrainingFacts) -> list[str]:
     """Return what a reader must be told about the laws beside a run's effective time.
 
@@ -141,15 +155,7 @@ def _with_laws(
     return TrainingFacts(
         job=name,
         ettr_fraction=ettr,
-        ettr_law_fraction=renewal_ettr_fraction(
-            mean_time_between_failures_s=law.mean_time_s,
-            interval_s=law.interval_s,
-            save_s=law.save_s,
-            restarts=law.restarts,
-            lag_s=law.lag_s,
-            planned_per_s=law.planned_per_s,
-            planned_s=law.planned_s,
-        ),
+        ettr_law_fraction=expected_ettr(law),
         ettr_first_order_fraction=first_order,
         law_bends=tuple(bends),
         calibration=law.calibration,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from simulator.catalog.entries import GpuSpec, NodeSpec
@@ -74,9 +75,11 @@ def given_layout(run: Training, longest_tokens: int) -> Layout:
     fields = given_fields(run)
     if run.mfu_fraction is not None and run.parallelism.mode == "auto":
         # The step is given by its MFU: only GPUs and tokens matter, not how they are cut.
+        replicas = math.gcd(run.gpus, batch)
         return Layout(
-            data_parallel=run.gpus,
-            global_batch=-(-batch // run.gpus) * run.gpus,
+            tensor_parallel=run.gpus // replicas,
+            data_parallel=replicas,
+            global_batch=batch,
             context_tokens=context,
             precision=run.precision,
             zero_stage=3,

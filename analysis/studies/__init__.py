@@ -1,0 +1,1 @@
+"""Studies of many runs: what one seed cannot say."""
