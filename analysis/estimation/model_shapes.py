@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from analysis.calibration.training_rows import Row, Shapes
 from simulator.catalog.entries import ModelSpec
+from simulator.catalog.hugging_face import SUFFIX, read_model
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import LayoutError
 from simulator.foundation.names import hint
@@ -57,12 +59,14 @@ class CatalogShapes(Shapes):
     Parameters
     ----------
     catalog
-        Models by name and by their other names, letters' case and separators aside.
+        Models by name and by their other names, letters' case and separators aside. A name that
+        ends in ``.json`` is a ``config.json``, from the folder that the command runs in.
     """
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__()
         self._known: dict[str, ModelSpec] = {}
+        self._files: dict[str, ModelSpec] = {}
         self._names = list(catalog.names("models"))
         for name in self._names:
             spec = catalog.model(name)
@@ -72,12 +76,20 @@ class CatalogShapes(Shapes):
     def spec(self, row: Row) -> ModelSpec | None:
         """Return the catalog's entry of a row's model, unless its columns say another shape."""
         name = row["model"]
+        if name.endswith(SUFFIX):
+            return self._of_file(name)
         spec = self._known.get(_folded(name)) or self._known.get(_folded(re.sub(r"\(.*", "", name)))
         if spec is None:
             return None
         said = {column: row.get(column, "") for column in ("layers", "hidden", "heads")}
         same = all(not text or _count(text) == getattr(spec, column) for column, text in said.items())
         return spec if same else None
+
+    def _of_file(self, name: str) -> ModelSpec:
+        """Return the model of a ``config.json``, read once."""
+        if name not in self._files:
+            self._files[name] = read_model(Path(name))
+        return self._files[name]
 
     def of(self, row: Row) -> Row:
         """Return what is known of a row's model, by the columns of ``models.csv``.

@@ -157,7 +157,7 @@ class ModelSpec:
     v_head_dim: Annotated[int, "mla: value head width."] = 0
     mtp_layers: Annotated[int, "Extra multi-token-prediction blocks."] = 0
     sliding_window_tokens: Annotated[int, "Window of the windowed blocks; 0: none."] = 0
-    full_attention_every: Annotated[int, "Of so many blocks one keeps full attention; 1: all."] = 1
+    full_attention_every: Annotated[int, "Of so many blocks one keeps full attention; 1: all, 0: none."] = 1
     parameters: Annotated[float | None, "Published total, to check the shape against."] = None
     active_parameters: Annotated[float | None, "Published active per token."] = None
     aliases: Annotated[tuple[str, ...], "Other names of the same weights or shape."] = ()

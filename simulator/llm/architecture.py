@@ -88,7 +88,8 @@ class Architecture:
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> Architecture:
         """Return the architecture of a catalog entry."""
-        windowed = 1.0 - 1.0 / spec.full_attention_every if spec.sliding_window_tokens else 0.0
+        every = spec.full_attention_every
+        windowed = (1.0 - 1.0 / every if every else 1.0) if spec.sliding_window_tokens else 0.0
         return cls(
             name=spec.name,
             layers=spec.layers,

@@ -18,6 +18,7 @@ from simulator.scenario import shipped
 from simulator.scenario.checks import mistakes
 from simulator.scenario.merging import COMMAND_LINE, merged, overridden
 from simulator.scenario.mistake import Mistake
+from simulator.scenario.model_files import with_model_files
 from simulator.scenario.remainder import further_mistakes
 from simulator.scenario.resolved import given_routes
 from simulator.scenario.said import Route, Said, SaidList, SaidMap, node_of_said, problem_at, said_of
@@ -122,6 +123,8 @@ def finish(
     root, more = _without_empty(root)
     problems += more
     empty = {problem.key for problem in more}
+    root, more = with_model_files(root)
+    problems += more
     catalog, more = _catalog(root, catalog_dirs)
     problems += more
     context = Reading(_calendar(root), catalog)
