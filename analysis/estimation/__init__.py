@@ -2,7 +2,7 @@
 
 A kind is a row of ``KINDS``: its name and the module that predicts it. Such a module has
 ``REQUIRED`` (columns a file must have), ``PREDICTED`` (columns it adds, in order) and
-``predictor(catalog, folder)``, which returns a function from a row to its predictions; that function
+``predictor(catalog)``, which returns a function from a row to its predictions; that function
 raises a ``DatahallError`` for a row that it refuses, and the message becomes its reason.
 """
 
@@ -13,4 +13,5 @@ from typing import Final
 #: Kind -> the module that predicts it.
 KINDS: Final[dict[str, str]] = {
     "training": "analysis.estimation.training",
+    "serving": "analysis.estimation.serving",
 }

@@ -15,7 +15,11 @@ from simulator.foundation.errors import DatahallError
 #: Suite -> the modules that make its tables, in the order in which they are printed.
 SUITES: Final[dict[str, tuple[str, ...]]] = {
     "training": ("analysis.validation.training", "analysis.validation.collectives"),
-    "serving": ("analysis.validation.vllm_runs", "analysis.validation.vidur_answers"),
+    "serving": (
+        "analysis.validation.serving_points",
+        "analysis.validation.vllm_runs",
+        "analysis.validation.vidur_answers",
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from simulator.foundation.units import GIB
 from simulator.llm.activations import layer_activation_bytes
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import PRECISION_BYTES, Layout
+from simulator.llm.number_formats import weight_format
 from simulator.llm.pipeline import microbatches_held, stage_layers, telling_stages, weight_copies
 
 #: Mixed-precision Adam: 16-bit weight, 32-bit gradient, and 32-bit master weight, momentum
@@ -211,14 +212,24 @@ def check_training_memory(
     return memory
 
 
+def only_experts_narrow(architecture: Architecture, precision: str) -> bool:
+    """Return whether checkpoints in a format keep all but routed experts in 16 bits.
+
+    So are 4-bit models with experts released: gpt-oss (MXFP4), Kimi K2 (INT4), DeepSeek-R1 (NVFP4).
+    """
+    return bool(architecture.experts) and weight_format(precision).bytes_per_value < 1.0
+
+
 def weight_bytes(architecture: Architecture, precision: str) -> float:
     """Return bytes of all weights for serving; embeddings stay in 16 bits. [B]"""
     copies = 1 if architecture.tied_embeddings else 2
-    embeddings = copies * architecture.embedding_parameters
-    size = PRECISION_BYTES[precision]
-    if size < 1.0:
-        size += 1.0 / 16.0  # a one-byte scale for every 16 values
-    return size * architecture.layer_parameters + max(2.0, size) * embeddings
+    size = weight_format(precision).bytes_per_value
+    wide = max(2.0, size)
+    total = size * architecture.layer_parameters + wide * copies * architecture.embedding_parameters
+    if only_experts_narrow(architecture, precision):
+        routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
+        total += (wide - size) * (architecture.layer_parameters - routed)
+    return total
 
 
 def kv_precision_of(precision: str) -> str:

@@ -17,16 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.catalog.entries import GpuSpec
-from simulator.foundation.errors import LayoutError
 from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
-from simulator.hardware.roofline import peak_16_bit_flop_per_s, peak_flop_per_s
 from simulator.llm.architecture import Architecture
-from simulator.llm.layout import PRECISION_BYTES
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
+from simulator.llm.number_formats import CACHES, weight_format
+from simulator.performance.decoder_time import AttentionCost, Deployment, Pass, attention_cost
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.serving_coefficients import (
+    EngineCoefficients,
     PowerCoefficients,
     ServingCoefficients,
+    engine_coefficients,
     power_coefficients,
     serving_coefficients,
 )
@@ -149,7 +150,7 @@ class ServingProfile:
 
     architecture: Architecture
     gpu: GpuSpec
-    tensor_parallel: int
+    deployment: Deployment
     precision: str
     kv_precision: str
     clock_fraction: float
@@ -158,6 +159,8 @@ class ServingProfile:
     kv_bytes_per_token: float
     power: GpuPower
     power_share: PowerCoefficients
+    engine: str
+    engine_law: EngineCoefficients
     cpu_overhead_s: float
     cpu_overhead_per_sequence_s: float
     overlaps_cpu: bool
@@ -174,7 +177,10 @@ class ServingProfile:
         other = serving_profile(
             self.architecture,
             self.gpu,
-            tensor_parallel=self.tensor_parallel,
+            tensor_parallel=self.deployment.tensor_parallel,
+            attention_data_parallel=self.deployment.attention_data_parallel,
+            expert_parallel=self.deployment.expert_parallel,
+            engine=self.engine,
             precision=self.precision,
             kv_precision=self.kv_precision,
             clock_fraction=clock_fraction,
@@ -247,8 +253,8 @@ class ServingProfile:
         )
         streamed = self.streamed_weights_bytes(new_tokens) + self.kv_bytes_per_token * context_tokens
         bandwidth = streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s
-        flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.tensor_parallel
-        arithmetic = flop / elapsed_s / peak_flop_per_s(self.gpu, self.precision)
+        flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.deployment.gpus
+        arithmetic = flop / elapsed_s / weight_format(self.precision).peak_flop_per_s(self.gpu)
         drawn = (
             share.decode_base + share.decode_memory * bandwidth + share.decode_compute * math.sqrt(arithmetic)
         )
@@ -263,6 +269,9 @@ def serving_profile(
     gpu: GpuSpec,
     *,
     tensor_parallel: int,
+    attention_data_parallel: int = 1,
+    expert_parallel: int = 1,
+    engine: str = "vllm",
     precision: str = "bf16",
     kv_precision: str = "bf16",
     clock_fraction: float = 1.0,
@@ -271,13 +280,20 @@ def serving_profile(
     overlaps_cpu: bool = True,
     most_tokens: int = 8192,
     coefficients: ServingCoefficients | None = None,
+    engine_law: EngineCoefficients | None = None,
 ) -> ServingProfile:
     """Return time and watts of one replica.
 
     Parameters
     ----------
     tensor_parallel
-        GPUs of the replica, all in one scale-up domain. [count]
+        GPUs that share one attention, all in one scale-up domain. [count]
+    attention_data_parallel
+        Such groups in the replica, which split the batch and advance together. [count]
+    expert_parallel
+        GPUs that the experts are dealt over. [count]
+    engine
+        Whose software: ``vllm``, ``sglang`` or ``trtllm``.
     precision, kv_precision
         Of the weights and of the remembered tokens.
     clock_fraction
@@ -289,104 +305,67 @@ def serving_profile(
         an overlapping host still costs for each sequence is in the coefficients.
     most_tokens
         Widest iteration to tabulate: the engine's token budget. [tokens]
-    coefficients
-        Efficiencies to use instead of the generation's; for calibration.
+    coefficients, engine_law
+        To use instead of the generation's and the engine's; for calibration.
     """
-    if tensor_parallel < 1 or architecture.heads % tensor_parallel:
-        raise LayoutError(
-            f"{architecture.name}: tensor_parallel {tensor_parallel} does not divide "
-            f"{architecture.heads} heads"
-        )
-    share = coefficients or serving_coefficients(gpu.generation)
-    table = _tokens_s(
-        architecture,
-        gpu,
-        share,
-        tensor_parallel=tensor_parallel,
+    deployment = Deployment(tensor_parallel, attention_data_parallel, expert_parallel)
+    deployment.check(architecture)
+    work = Pass(
+        architecture=architecture,
+        gpu=gpu,
+        deployment=deployment,
         precision=precision,
+        law=coefficients or serving_coefficients(gpu.generation),
+        engine=engine_law or engine_coefficients(engine, gpu.generation),
         clock_fraction=clock_fraction,
-        most_tokens=most_tokens,
     )
-    bandwidth = gpu.memory_bandwidth_bytes_per_s
-    stretch = CLOCK_CURVE.compute_stretch(clock_fraction)
-    memory_stretch = CLOCK_CURVE.memory_stretch(clock_fraction)
-    per_context = kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
-    context_s = per_context / (share.cache_efficiency * bandwidth) * memory_stretch
-    widths = architecture.query_width + architecture.value_width
-    pair_flop = 2.0 * architecture.layers * widths / tensor_parallel
-    pair_s = pair_flop / (share.attention_efficiency * peak_16_bit_flop_per_s(gpu)) * stretch
+    attention = attention_cost(work, CACHES[kv_precision])
+    table = _by_token(work, attention, most_tokens)
+    sequence_s = attention.sequence_s + work.engine.sequence_s / attention_data_parallel
     if overlaps_cpu:
         table = np.maximum(table, cpu_overhead_s)
-        sequence_s = max(share.sequence_s, cpu_overhead_per_sequence_s)
+        sequence_s = max(sequence_s, cpu_overhead_per_sequence_s)
     else:
         table += cpu_overhead_s
-        sequence_s = share.sequence_s + cpu_overhead_per_sequence_s
+        sequence_s += cpu_overhead_per_sequence_s
     iteration = IterationTime(
         tokens_ps=np.rint(table * PS_PER_S).astype(np.int64),
         sequence_ps=round(sequence_s * PS_PER_S),
-        context_ps=max(1, round(context_s * PS_PER_S)),
-        pair_ps_1024=max(1, round(pair_s * PS_PER_S * (1 << PAIR_SHIFT))),
+        context_ps=max(1, round(attention.context_s * PS_PER_S)),
+        pair_ps_1024=max(1, round(attention.pair_s * PS_PER_S * (1 << PAIR_SHIFT))),
     )
     iteration.tokens_ps.flags.writeable = False
     return ServingProfile(
         architecture=architecture,
         gpu=gpu,
-        tensor_parallel=tensor_parallel,
+        deployment=deployment,
         precision=precision,
         kv_precision=kv_precision,
         clock_fraction=clock_fraction,
         iteration=iteration,
-        weights_bytes=weight_bytes(architecture, precision) / tensor_parallel,
-        kv_bytes_per_token=per_context,
+        weights_bytes=weight_bytes(architecture, precision) / deployment.gpus,
+        kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
+        / attention_data_parallel,
         power=gpu_power(gpu),
         power_share=power_coefficients(gpu.generation),
+        engine=engine,
+        engine_law=work.engine,
         cpu_overhead_s=cpu_overhead_s,
         cpu_overhead_per_sequence_s=cpu_overhead_per_sequence_s,
         overlaps_cpu=overlaps_cpu,
     )
 
 
-def _tokens_s(
-    architecture: Architecture,
-    gpu: GpuSpec,
-    share: ServingCoefficients,
-    *,
-    tensor_parallel: int,
-    precision: str,
-    clock_fraction: float,
-    most_tokens: int,
-) -> NDArray[np.float64]:
-    """Return seconds of an iteration by new tokens, without host, context and prompt pairs."""
+#: Widths up to this are tabulated one by one, wider ones at this step and by straight lines between.
+_DENSE_TOKENS: Final = 256
+_TOKEN_STEP: Final = 32
+
+
+def _by_token(work: Pass, attention: AttentionCost, most_tokens: int) -> NDArray[np.float64]:
+    """Return seconds of an iteration by new tokens, from 0 to the widest."""
     tokens = np.arange(most_tokens + 1, dtype=np.float64)
-    size = PRECISION_BYTES[precision]
-    compute_stretch = CLOCK_CURVE.compute_stretch(clock_fraction)
-    memory_stretch = CLOCK_CURVE.memory_stretch(clock_fraction)
-    bytes_per_s = share.weight_efficiency * gpu.memory_bandwidth_bytes_per_s * tensor_parallel
-    flop_per_s = share.gemm_efficiency * peak_flop_per_s(gpu, precision) * tensor_parallel
-    routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
-    resident = (architecture.layer_parameters - routed) * size
-    resident += architecture.embedding_parameters * max(2.0, size)
-    visited = architecture.moe_layers * architecture.experts_per_token * architecture.expert_parameters
-    streamed_s = np.full_like(tokens, resident / bytes_per_s * memory_stretch)
-    arithmetic_s = 2.0 * (architecture.matmul_parameters - visited) * tokens / flop_per_s
-    total = _corner(streamed_s, arithmetic_s * compute_stretch)
-    fixed_s = architecture.layers * share.layer_s
-    if architecture.experts:
-        chance = architecture.experts_per_token / architecture.experts
-        touched = routed * size * (1.0 - (1.0 - chance) ** tokens)
-        streamed_s = touched / (share.expert_efficiency * bytes_per_s) * memory_stretch
-        arithmetic_s = 2.0 * visited * tokens / (share.expert_efficiency * flop_per_s)
-        total += _corner(streamed_s, arithmetic_s * compute_stretch)
-        fixed_s += architecture.moe_layers * share.expert_layer_s
-    total += fixed_s * compute_stretch
-    if tensor_parallel > 1:
-        moved = 2.0 * (tensor_parallel - 1) / tensor_parallel * 2.0 * architecture.hidden * tokens
-        wire_s = moved / (share.reduce_efficiency * gpu.scale_up_bandwidth_bytes_per_s)
-        total += 2.0 * architecture.layers * (share.reduce_s + wire_s)
-    return np.maximum.accumulate(total)
-
-
-def _corner(streamed_s: NDArray[np.float64], arithmetic_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a roofline with a round corner: where both are alike, neither hides the other."""
-    rounded: NDArray[np.float64] = (streamed_s**4 + arithmetic_s**4) ** 0.25
-    return rounded
+    if most_tokens <= _DENSE_TOKENS:
+        return work.seconds(tokens) + attention.token_s * tokens
+    wide = np.arange(_DENSE_TOKENS + _TOKEN_STEP, most_tokens, _TOKEN_STEP)
+    knots = np.concatenate([np.arange(_DENSE_TOKENS + 1), wide, [most_tokens]]).astype(np.float64)
+    return np.interp(tokens, knots, work.seconds(knots) + attention.token_s * knots)

@@ -33,14 +33,14 @@ workloads:
     replicas: 2
     router: round-robin
     demand: {requests: 0.1 per s, arrivals: constant}
-    lengths: {prompt_mean: 500, output_mean: 3000}
+    lengths: {prompt_mean: 500, output_mean: 2500}
     cold_start: 100 s
 """
 SCALES = SCENARIO.replace("replicas: 2", "replicas: {min: 1, max: 2, autoscale: queue}")
 
 
 def lone_s() -> float:
-    """A request alone on a replica: its prompt's iteration, and 2999 steps over a growing context."""
+    """A request alone on a replica: its prompt's iteration, and 2499 steps over a growing context."""
     catalog = Catalog.shipped()
     engine = catalog.engine("vllm-v1")
     iteration = serving_profile(
@@ -51,7 +51,7 @@ def lone_s() -> float:
         cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
     ).iteration
     first_ps = iteration.iteration_ps(500, 1, 0, prefill_pairs(500))
-    return (first_ps + iteration.decode_ps(2999, 1, 500)) / 1e12
+    return (first_ps + iteration.decode_ps(2499, 1, 500)) / 1e12
 
 
 def tick_after(at_s: float) -> float:
@@ -166,7 +166,7 @@ def test_a_failure_while_draining_loses_its_requests_and_no_more(drill):
     assert "chat/2" not in run.record.jobs.job_id
     counters = balanced(run)
     assert (counters["retried"], counters["failed"]) == (1, 0)
-    assert 0 < counters["wasted_tokens"] < 3000
+    assert 0 < counters["wasted_tokens"] < 2500
 
 
 def test_a_failure_at_the_instant_of_the_last_request_finds_nothing_to_lose(drill):
@@ -317,12 +317,12 @@ def test_two_services_leave_each_other_alone(drill):
 
 
 def test_a_replica_has_the_tokens_it_answered_with(drill):
-    """Round robin from 100 s on: what waited and what came is dealt out in turn, 3000 tokens each;
+    """Round robin from 100 s on: what waited and what came is dealt out in turn, 2500 tokens each;
     the two rows of the jobs add up to the service's own count.
     """
     run = drill(SCENARIO)
     rows = run.sink.columns("requests")
     served = np.asarray(rows["output_tokens"])[np.isin(rows["state"], ("ok", "retried"))].sum()
     tokens = [run.job(f"chat/{number}")["tokens"] for number in (0, 1)]
-    assert all(count % 3000 == 0 and count > 0 for count in tokens)
+    assert all(count % 2500 == 0 and count > 0 for count in tokens)
     assert sum(tokens) == served == run.record.services[0].counters["tokens_out"]

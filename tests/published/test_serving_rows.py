@@ -1,8 +1,10 @@
-"""Decoding time and watts against measured rows; fails when a change makes them worse.
+"""Serving time and watts against measured rows; fails when a change makes them worse.
 
-Hopper's and Blackwell's coefficients were fitted on ML.ENERGY text rows; the silicon points
-were not fitted on. Tolerances are what was reached, rounded up; Blackwell's rows of small
-models are bound by their host and far off.
+Silicon points: AIConfigurator, load tests at a fixed concurrency, by engine and GPU; ML.ENERGY v3:
+steady states. Tolerances are what was reached, rounded up; the targets (12 % and 20 % of the time
+per token for dense models and models with experts, 25 % and 35 % to the first token, 8 % of the
+watts) are printed by ``datahall validate serving`` with PASS or MISS. Which rows fixed which
+number stands beside each set in ``serving_coefficients``.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections import defaultdict
 
 import pytest
 
-from analysis.calibration.serving_quick import energy_points, silicon_points
+from analysis.validation.serving_points import scored_points
 from simulator.catalog.shelf import Catalog
 from simulator.llm.architecture import Architecture
 from simulator.performance.serving import serving_profile
@@ -20,36 +22,54 @@ from simulator.performance.serving import serving_profile
 @pytest.fixture(scope="module")
 def groups(shared_data):
     found = defaultdict(list)
-    for points in (energy_points(shared_data), silicon_points(shared_data)):
-        for point in points:
-            found[point.group].append(point)
+    for point in scored_points(shared_data):
+        found[point.case.group].append(point)
     return found
 
 
+def mean(errors):
+    found = [abs(error) for error in errors if error is not None]
+    return sum(found) / len(found)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "rows", "bound"),
+    ("group", "rows", "per_token", "first_token"),
     [
-        ("ML.ENERGY H100 dense", 80, 0.13),
-        ("ML.ENERGY H100 experts", 40, 0.28),
-        ("silicon vllm h100_sxm dense fp8", 40, 0.10),
-        ("silicon trtllm h100_sxm dense bf16", 150, 0.16),
-        ("silicon vllm b200_sxm dense fp8", 50, 0.18),
-        ("silicon vllm b200_sxm dense fp4", 50, 0.15),
+        ("vllm h100-sxm dense fp8 agg", 40, 0.10, 0.25),
+        ("vllm h200-sxm experts mxfp4 agg", 60, 0.07, 0.12),
+        ("vllm h200-sxm experts int4 agg", 40, 0.13, 0.20),
+        ("vllm b200 dense fp8 agg", 50, 0.13, 0.22),
+        ("vllm b200 dense nvfp4 agg", 50, 0.10, 0.20),
+        ("vllm b200 experts nvfp4 agg", 70, 0.12, 0.30),
+        ("trtllm h100-sxm dense bf16 agg", 150, 0.10, 0.40),
+        ("trtllm h200-sxm dense fp8 agg", 60, 0.15, 0.35),
+        ("trtllm b200 dense fp8 agg", 60, 0.14, 0.25),
+        ("trtllm b200 dense nvfp4 agg", 60, 0.10, 0.25),
     ],
 )
-def test_time_per_output_token(groups, group, rows, bound):
+def test_load_tests(groups, group, rows, per_token, first_token):
     points = groups[group]
     assert len(points) >= rows
-    assert sum(abs(p.predicted_s / p.measured_s - 1) for p in points) / len(points) < bound
+    assert mean(point.tpot_error for point in points) < per_token
+    assert mean(point.ttft_error for point in points) < first_token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "bound"),
-    [("ML.ENERGY H100 dense", 0.10), ("ML.ENERGY H100 experts", 0.14), ("ML.ENERGY B200 dense", 0.28)],
+    ("group", "rows", "time", "watts"),
+    [
+        ("ML.ENERGY h100-sxm dense", 100, 0.09, 0.08),
+        ("ML.ENERGY h100-sxm experts", 50, 0.14, 0.11),
+        ("ML.ENERGY b200 dense", 80, 0.27, 0.27),
+        ("ML.ENERGY b200 experts", 120, 0.27, 0.17),
+    ],
 )
-def test_watts(groups, group, bound):
+def test_steady_states(groups, group, rows, time, watts):
     points = groups[group]
-    assert sum(abs(p.predicted_w / p.measured_w - 1) for p in points) / len(points) < bound
+    assert len(points) >= rows
+    assert mean(point.tpot_error for point in points) < time
+    assert mean(point.power_error for point in points) < watts
 
 
 def test_llama_70b_on_four_h100_draws_what_was_measured():

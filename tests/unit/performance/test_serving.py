@@ -108,5 +108,20 @@ def test_experts_stream_as_they_are_touched(catalog, h100):
 def test_degrees_and_precisions_that_cannot_be_are_refused(catalog, llama_70b):
     with pytest.raises(LayoutError, match="tensor_parallel 3 does not divide 64 heads"):
         serving_profile(llama_70b, catalog.get("gpus", "h100-sxm"), tensor_parallel=3)
-    with pytest.raises(CatalogError, match="a100-sxm-80gb has no fp8"):
-        serving_profile(llama_70b, catalog.get("gpus", "a100-sxm-80gb"), tensor_parallel=4, precision="fp8")
+    with pytest.raises(CatalogError, match="v100-sxm2-32gb has no bf16"):
+        serving_profile(llama_70b, catalog.get("gpus", "v100-sxm2-32gb"), tensor_parallel=8)
+    with pytest.raises(LayoutError, match="expert_parallel 2 does not divide the replica's 1 GPUs"):
+        serving_profile(llama_70b, catalog.get("gpus", "h100-sxm"), tensor_parallel=1, expert_parallel=2)
+    with pytest.raises(LayoutError, match="is dense: expert_parallel has nothing to deal"):
+        serving_profile(llama_70b, catalog.get("gpus", "h100-sxm"), tensor_parallel=2, expert_parallel=2)
+
+
+def test_narrow_weights_are_widened_where_a_gpu_has_no_such_arithmetic(catalog, llama_70b):
+    """An A100 streams half the bytes in FP8, and multiplies no faster."""
+    a100 = catalog.get("gpus", "a100-sxm-80gb")
+    wide, narrow = (
+        serving_profile(llama_70b, a100, tensor_parallel=4, precision=precision).iteration
+        for precision in ("bf16", "fp8")
+    )
+    assert narrow.tokens_ps[1] < 0.7 * wide.tokens_ps[1]
+    assert narrow.tokens_ps[8192] == pytest.approx(wide.tokens_ps[8192], rel=0.2)

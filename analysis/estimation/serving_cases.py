@@ -1,0 +1,272 @@
+"""Measured serving runs as cases: rows of silicon points and of ML.ENERGY, read alike.
+
+Silicon points are load tests at a fixed concurrency; ML.ENERGY rows are steady states at a mean
+batch. What a row does not say gets the default of its source, which ``assumed`` tells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from simulator.catalog.entries import GpuSpec, ModelSpec
+from simulator.catalog.shelf import Catalog
+from simulator.foundation.errors import LayoutError, UnknownNameError
+from simulator.foundation.names import hint
+from simulator.llm.architecture import Architecture
+from simulator.performance.decoder_time import Deployment
+
+Row = Mapping[str, str]
+
+#: Columns that tell the two kinds of rows apart.
+SILICON: Final = ("backend", "model_path", "system", "mode", "isl", "osl")
+ENERGY: Final = ("model_id", "gpu_model", "num_gpus", "avg_batch_size", "avg_output_len", "task")
+
+#: Words of a published model id that change neither shape nor number format.
+_HARMLESS: Final = frozenset(
+    (
+        *("instruct", "chat", "base", "it", "hf", "thinking", "preview", "text", "turbo", "v0.1", "v0.3"),
+        *("bf16", "fp8", "fp4", "nvfp4", "mxfp4", "int4", "awq", "gptq", "w4a16", "w8a8", "dynamic"),
+    )
+)
+
+#: ML.ENERGY v3 ran vLLM 0.11, whose kernels for Blackwell were young.
+ENERGY_ENGINE: Final = "vllm-0.11"
+
+#: Mean prompt of each ML.ENERGY text task; its table does not say. Estimate. [tokens]
+_PROMPT_TOKENS: Final = {"gpqa": 250, "lm-arena-chat": 250, "sourcegraph-fim": 1500}
+
+#: Load generators of the silicon points draw lengths evenly from this fraction up to the longest.
+_SHORTEST_FRACTION: Final = 0.8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Replicas of one kind."""
+
+    deployment: Deployment
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class ServingCase:
+    """One measured run, ready to be predicted.
+
+    Parameters
+    ----------
+    users
+        Requests under way; for a steady state the mean batch.
+    prefill
+        Where prompts are worked apart from decoding; None: together.
+    steady
+        A steady state at a mean batch, not a load test from a standstill.
+    """
+
+    label: str
+    group: str
+    model: str
+    architecture: Architecture
+    gpu: GpuSpec
+    engine: str
+    precision: str
+    kv_precision: str
+    decode: Stage
+    prefill: Stage | None
+    users: float
+    prompt_tokens: int
+    output_tokens: float
+    shortest_fraction: float
+    steady: bool
+    assumed: tuple[str, ...]
+
+
+class CaseReader:
+    """Reads rows of both kinds; models and GPUs are looked up in a catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._models: dict[str, Architecture] = {}
+        self._folded: dict[str, ModelSpec] = {}
+        for name in catalog.names("models"):
+            spec = catalog.model(name)
+            for word in (name, *spec.aliases):
+                self._folded.setdefault(_fold(word), spec)
+
+    def case(self, row: Row) -> ServingCase:
+        """Return the case of a row; a DatahallError says what keeps it from being predicted."""
+        if all(column in row for column in SILICON):
+            return self._silicon(row)
+        return self._energy(row)
+
+    def architecture(self, model_id: str) -> Architecture:
+        """Return the shape behind a published model id.
+
+        Raises
+        ------
+        UnknownNameError
+            With the nearest name in the catalog.
+        """
+        if model_id not in self._models:
+            self._models[model_id] = Architecture.from_spec(self._spec(model_id))
+        return self._models[model_id]
+
+    def _spec(self, model_id: str) -> ModelSpec:
+        words = model_id.rpartition("/")[2].casefold().replace("_", "-").split("-")
+        while words:
+            spec = self._folded.get(_fold("-".join(words)))
+            if spec is not None:
+                return spec
+            if not (words[-1] in _HARMLESS or re.fullmatch(r"\d{4}|v\d+(\.\d+)?", words[-1])):
+                break
+            words.pop()
+        raise UnknownNameError(f"no model {model_id!r} in the catalog", hint(model_id, self._folded, limit=6))
+
+    def gpu(self, name: str) -> GpuSpec:
+        """Return a GPU by a source's name for it; UnknownNameError with the nearest."""
+        known = self.catalog.names("gpus")
+        plain = name.casefold().replace("_", "-")
+        bare = plain.removesuffix("-sxm")
+        for candidate in (plain, bare, f"{bare}-sxm", f"{bare}-sxm-80gb", f"{bare}-pcie"):
+            if candidate in known:
+                return self.catalog.gpu(candidate)
+        raise UnknownNameError(f"no GPU {name!r} in the catalog", hint(plain, known))
+
+    def _silicon(self, row: Row) -> ServingCase:
+        gpu = self.gpu(row["system"])
+        architecture = self.architecture(row["model_path"])
+        said = row.get("precision", "") or row.get("gemm_quant_mode", "")
+        precision = {"fp8": "fp8", "fp4": "nvfp4", "nvfp4": "nvfp4", "int4": "int4", "int4_wo": "int4"}.get(
+            said, "bf16"
+        )
+        if "oss" in architecture.name and precision == "nvfp4":
+            precision = "mxfp4"
+        # ModelOpt's checkpoints (dense FP8, NVFP4) bring an 8-bit cache, and so does TensorRT-LLM;
+        # a vendor's own block-scaled FP8 does not, and latent caches stay wide.
+        modelopt = precision == "nvfp4" or (precision == "fp8" and not architecture.experts)
+        narrow = modelopt or (precision == "fp8" and row["backend"] == "trtllm")
+        narrow = narrow and row["backend"] != "sglang" and not architecture.is_latent
+        kv_precision = "fp8" if narrow else "bf16"
+        prompt, output = _count(row, "isl"), _count(row, "osl")
+        if not (prompt and output):
+            raise LayoutError("isl and osl must be positive")
+        prefill: Stage | None = None
+        if row["mode"] == "agg":
+            deployment, groups = _deployment(row, "", architecture)
+            users = float(_count(row, "batch_size") * groups)
+            decode = Stage(deployment)
+            if not users:
+                raise LayoutError("batch_size is blank: the number of users is not known")
+        else:
+            decode_deployment, decode_groups = _deployment(row, "decode_", architecture)
+            prefill_deployment, _ = _deployment(row, "prefill_", architecture)
+            decoders, prefills = _count(row, "decode_num_workers"), _count(row, "prefill_num_workers")
+            if not (decoders and prefills and _count(row, "decode_batch_size")):
+                raise LayoutError(
+                    "disaggregated without decode_num_workers, prefill_num_workers and decode_batch_size: "
+                    "the batch on each replica is not known"
+                )
+            users = float(_count(row, "decode_batch_size") * decode_groups * decoders)
+            decode = Stage(decode_deployment, decoders)
+            prefill = Stage(prefill_deployment, prefills)
+        kind = "experts" if architecture.experts else "dense"
+        return ServingCase(
+            label=f"{row['model_path']} {decode.deployment.gpus} {gpu.name} {row['backend']} users {users:g} "
+            f"{prompt}/{output}",
+            group=f"{row['backend']} {gpu.name} {kind} {precision} {row['mode']}",
+            model=row["model_path"],
+            architecture=architecture,
+            gpu=gpu,
+            engine=row["backend"],
+            precision=precision,
+            kv_precision=kv_precision,
+            decode=decode,
+            prefill=prefill,
+            users=users,
+            prompt_tokens=prompt,
+            output_tokens=float(output),
+            shortest_fraction=_SHORTEST_FRACTION,
+            steady=False,
+            assumed=(f"KV cache {kv_precision}", "prompts and answers of 80 to 100 % of isl and osl"),
+        )
+
+    def _energy(self, row: Row) -> ServingCase:
+        task = row["task"]
+        if task not in _PROMPT_TOKENS:
+            raise LayoutError(
+                f"task {task!r}: images and video run an encoder that is not modelled; known: "
+                f"{', '.join(_PROMPT_TOKENS)}"
+            )
+        gpu = self.gpu(row["gpu_model"])
+        architecture = self.architecture(row["model_id"])
+        gpus = _count(row, "num_gpus")
+        groups = max(1, _count(row, "data_parallel"))
+        if gpus % groups:
+            raise LayoutError(f"data_parallel {groups} does not divide num_gpus {gpus}")
+        deployment = Deployment(gpus // groups, groups, max(1, _count(row, "expert_parallel")))
+        deployment.check(architecture)
+        said = row.get("weight_precision", "") or "bf16"
+        precision = {"bfloat16": "bf16", "float16": "fp16"}.get(said, said)
+        batch, output = float(row["avg_batch_size"]), float(row["avg_output_len"])
+        kind = "experts" if architecture.experts else "dense"
+        prompt = _PROMPT_TOKENS[task]
+        return ServingCase(
+            label=f"{row['model_id']} {gpus} {gpu.name} {task} batch {batch:.0f}",
+            group=f"ML.ENERGY {gpu.name} {kind}",
+            model=row["model_id"],
+            architecture=architecture,
+            gpu=gpu,
+            engine=ENERGY_ENGINE,
+            precision=precision,
+            kv_precision="bf16",
+            decode=Stage(deployment),
+            prefill=None,
+            users=batch,
+            prompt_tokens=prompt,
+            output_tokens=output,
+            shortest_fraction=1.0,
+            steady=True,
+            assumed=(f"prompts of {prompt} tokens", "KV cache bf16"),
+        )
+
+
+def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Deployment, int]:
+    """Return (how the GPUs are used, groups that ``batch_size`` is counted in).
+
+    A deployment whose attention is data-parallel over the same GPUs that its experts are dealt
+    over is written with both degrees (tp 4, attention dp 4, ep 16 for four GPUs), and so is one
+    whose experts are both cut and dealt (tp 64, moe tp 8, ep 8 for eight).
+    """
+    tensor = max(1, _count(row, f"{prefix}tp_size"))
+    groups = max(1, _count(row, f"{prefix}attention_dp_size"))
+    cut = max(1, _count(row, f"{prefix}moe_tp_size"))
+    dealt = max(1, _count(row, f"{prefix}moe_ep_size"))
+    said = groups
+    if architecture.experts and architecture.heads % tensor:
+        # 48 or 72 GPUs cannot cut 128 heads: attention is data-parallel, whatever the column says.
+        return Deployment(1, tensor * groups, tensor * groups), said
+    if not architecture.experts:
+        return Deployment(tensor, groups), said
+    if tensor > 1 and groups == tensor and dealt * cut == tensor * groups:
+        return Deployment(1, groups, groups), said
+    if cut > 1 and dealt == cut and tensor * groups == cut * dealt:
+        if groups > 1:
+            return Deployment(1, cut, cut), said
+        return Deployment(cut, 1, cut), said
+    gpus = tensor * groups
+    return Deployment(tensor, groups, dealt if gpus % dealt == 0 else gpus), said
+
+
+def _count(row: Row, column: str) -> int:
+    text = row.get(column, "")
+    if not text:
+        return 0
+    try:
+        return int(float(text))
+    except ValueError:
+        raise LayoutError(f"{column}: {text!r} is not a number") from None
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[^a-z0-9.]", "", name.casefold())

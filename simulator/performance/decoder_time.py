@@ -1,0 +1,298 @@
+"""Seconds of one forward pass of a decoder by its new tokens: every matrix product by its shape.
+
+A product of m tokens with a k x n matrix costs a launch and a roofline with a round corner; the
+grouped products of experts cost what the experts that were visited weigh; two all-reduces (or,
+with experts dealt over GPUs, a dispatch and a combine) follow in every layer. What the engine
+adds to each layer and to each pass is in its own coefficients. Attention over remembered tokens
+and over the prompt is apart, because it grows with the context and not with the new tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.catalog.entries import GpuSpec
+from simulator.foundation.errors import LayoutError
+from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.hardware.roofline import peak_16_bit_flop_per_s
+from simulator.llm.architecture import Architecture
+from simulator.llm.memory import only_experts_narrow
+from simulator.llm.number_formats import WeightFormat, weight_format
+from simulator.performance.serving_coefficients import (
+    EngineCoefficients,
+    ProductLaw,
+    ServingCoefficients,
+)
+
+Seconds = NDArray[np.float64]
+
+#: Windows up to this are taken as always full; longer ones as absent, so that a cost linear in
+#: the context is never below what a short context costs by much. [tokens]
+LONGEST_FULL_WINDOW = 2048
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """How one replica lies on its GPUs.
+
+    Parameters
+    ----------
+    tensor_parallel
+        GPUs that share one attention. [count]
+    attention_data_parallel
+        Groups of such GPUs that split the batch between them and advance together. [count]
+    expert_parallel
+        GPUs that the experts are dealt over; the rest of the replica's GPUs cut each expert.
+        [count]
+    """
+
+    tensor_parallel: int = 1
+    attention_data_parallel: int = 1
+    expert_parallel: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """Return the GPUs of the replica. [count]"""
+        return self.tensor_parallel * self.attention_data_parallel
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise LayoutError where the model does not divide."""
+        if self.tensor_parallel < 1 or architecture.heads % self.tensor_parallel:
+            raise LayoutError(
+                f"{architecture.name}: tensor_parallel {self.tensor_parallel} does not divide "
+                f"{architecture.heads} heads"
+            )
+        if self.expert_parallel < 1 or self.gpus % self.expert_parallel:
+            raise LayoutError(
+                f"{architecture.name}: expert_parallel {self.expert_parallel} does not divide the "
+                f"replica's {self.gpus} GPUs"
+            )
+        if self.expert_parallel > 1 and not architecture.experts:
+            raise LayoutError(f"{architecture.name} is dense: expert_parallel has nothing to deal")
+        if self.attention_data_parallel > 1 and not architecture.experts:
+            raise LayoutError(
+                f"{architecture.name} is dense: its groups would share nothing; run replicas instead"
+            )
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass is computed from."""
+
+    architecture: Architecture
+    gpu: GpuSpec
+    deployment: Deployment
+    precision: str
+    law: ServingCoefficients
+    engine: EngineCoefficients
+    clock_fraction: float = 1.0
+
+    @property
+    def weights(self) -> WeightFormat:
+        """Return the format of the weights; of the experts' where only those are narrow."""
+        return weight_format(self.precision)
+
+    @property
+    def dense_weights(self) -> WeightFormat:
+        """Return the format of everything but routed experts."""
+        return _wide(self.gpu) if only_experts_narrow(self.architecture, self.precision) else self.weights
+
+    def seconds(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return the time of a pass by its new tokens, attention and host apart; never decreasing. [s]
+
+        Parameters
+        ----------
+        tokens
+            (n,) - new tokens of the whole replica, rising.
+        """
+        architecture, engine = self.architecture, self.engine
+        stretch = CLOCK_CURVE.compute_stretch(self.clock_fraction)
+        groups = self.deployment.attention_data_parallel
+        mine = np.ceil(tokens / groups)
+        dense_layers = architecture.layers - architecture.moe_layers
+        layer_s = self.law.attention_s + engine.layer_s
+        total = np.full_like(tokens, layer_s * architecture.layers * stretch)
+        for count, width_in, width_out in self._attention_products():
+            total += architecture.layers * count * self._product_s(mine, width_in, width_out)
+        if dense_layers:
+            total += dense_layers * self._feed_forward_s(mine, architecture.ffn)
+        if architecture.experts:
+            total += architecture.moe_layers * self._experts_s(tokens, mine, stretch)
+        total += self._exchange_s(tokens, mine)
+        # The head reads its matrix once; its arithmetic goes with sequences, not with tokens.
+        head = self._product_s(np.ones(1), architecture.hidden, architecture.vocab / self.deployment.gpus, 16)
+        total += head[0]
+        eager = tokens > engine.captured_tokens
+        floor = np.where(eager, engine.eager_layer_s * architecture.layers, 0.0)
+        total = np.maximum(total, floor) + engine.step_s
+        return np.maximum.accumulate(total)
+
+    def _attention_products(self) -> Iterator[tuple[int, float, float]]:
+        """Yield (how many, input width, output width) of one layer's attention on one GPU."""
+        architecture, cut = self.architecture, self.deployment.tensor_parallel
+        hidden = float(architecture.hidden)
+        if architecture.is_latent:
+            latent = architecture.kv_rank + architecture.rope_dim
+            yield 1, hidden, float(architecture.q_rank + latent)
+            if architecture.q_rank:
+                yield 1, float(architecture.q_rank), architecture.query_width / cut
+            else:
+                yield 1, hidden, architecture.query_width / cut
+            absorbed = architecture.heads * architecture.head_dim + architecture.value_width
+            yield 1, float(architecture.kv_rank), absorbed / cut
+        else:
+            kept = max(architecture.kv_heads / cut, 1.0) * architecture.head_dim
+            yield 1, hidden, architecture.query_width / cut + 2.0 * kept
+        yield 1, architecture.value_width / cut, hidden
+
+    def _feed_forward_s(self, tokens: NDArray[np.float64], width: float) -> Seconds:
+        """Return the time of one dense feed-forward layer. [s]"""
+        architecture = self.architecture
+        mine = width / self.deployment.tensor_parallel
+        up = (architecture.mlp_matrices - 1) * mine
+        return self._product_s(tokens, architecture.hidden, up) + self._product_s(
+            tokens, mine, architecture.hidden
+        )
+
+    def _experts_s(self, tokens: NDArray[np.float64], mine: NDArray[np.float64], stretch: float) -> Seconds:
+        """Return the time of one layer of experts: router, shared experts, grouped products. [s]"""
+        architecture, deployment = self.architecture, self.deployment
+        total = self._product_s(mine, architecture.hidden, architecture.experts, 16)
+        if architecture.shared_ffn:
+            total = total + self._feed_forward_s(mine, architecture.shared_ffn)
+        law = self.law.experts[self.weights.path(self.gpu)]
+        gpus = deployment.gpus
+        visits = tokens * architecture.experts_per_token
+        chance = architecture.experts_per_token / architecture.experts
+        touched = architecture.experts * (1.0 - (1.0 - chance) ** tokens)
+        # The fullest of the ranks that experts are dealt over sets the pace.
+        crowding = 1.0
+        if deployment.expert_parallel > 1:
+            crowding = 1.0 + self.engine.expert_imbalance * (1.0 - 1.0 / deployment.expert_parallel)
+        streamed = touched * architecture.expert_parameters * self.weights.bytes_per_value / gpus * crowding
+        arithmetic = 2.0 * visits * architecture.expert_parameters / gpus * crowding
+        bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
+        flop_per_s = law.peak * self.weights.peak_flop_per_s(self.gpu)
+        memory_stretch = CLOCK_CURVE.memory_stretch(self.clock_fraction)
+        grouped = _corner(
+            streamed / bytes_per_s * memory_stretch, arithmetic / flop_per_s * stretch, law.corner
+        )
+        moved = law.visit_s * visits * architecture.hidden / deployment.expert_parallel * memory_stretch
+        grouped = grouped + moved + law.launch_s * stretch
+        return total + self.engine.expert_stretch * grouped
+
+    def _exchange_s(self, tokens: NDArray[np.float64], mine: NDArray[np.float64]) -> Seconds:
+        """Return the time GPUs of the replica spend telling each other, all layers. [s]"""
+        architecture, law, deployment = self.architecture, self.law, self.deployment
+        size = 2.0 * architecture.hidden
+        cut = deployment.tensor_parallel
+        port = law.reduce_bandwidth * self.gpu.scale_up_bandwidth_bytes_per_s
+        total = np.zeros_like(tokens)
+        reduces = 2.0 * architecture.layers
+        if deployment.attention_data_parallel > 1:
+            # Experts sit on all GPUs: tokens go out to them and come back, in place of one reduce.
+            ranks = deployment.gpus
+            reduces -= architecture.moe_layers
+            moved = 2.0 * (ranks - 1) / ranks * size * mine * min(architecture.experts_per_token, ranks - 1)
+            fixed = 2.0 * (law.reduce_s + law.reduce_rank_s * ranks)
+            total += architecture.moe_layers * self.engine.exchange_stretch * (fixed + moved / port)
+        if cut > 1:
+            fixed = law.reduce_s + law.reduce_rank_s * cut
+            moved = 2.0 * (cut - 1) / cut * size * mine
+            total += reduces * self.engine.exchange_stretch * (fixed + moved / port)
+        return total
+
+    def _product_s(
+        self, tokens: NDArray[np.float64], width_in: float, width_out: float, bits: int = 0
+    ) -> Seconds:
+        """Return the time of one matrix product on one GPU. [s]"""
+        weights = _wide(self.gpu) if bits == 16 else self.dense_weights
+        law: ProductLaw = self.law.products[weights.path(self.gpu)]
+        streamed = weights.bytes_per_value * width_in * width_out + 2.0 * tokens * (width_in + width_out)
+        arithmetic = 2.0 * width_in * width_out * tokens
+        bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
+        flop_per_s = law.peak * weights.peak_flop_per_s(self.gpu)
+        compute = CLOCK_CURVE.compute_stretch(self.clock_fraction)
+        memory = CLOCK_CURVE.memory_stretch(self.clock_fraction)
+        both = _corner(
+            self.engine.stream_stretch * streamed / bytes_per_s * memory,
+            self.engine.arithmetic_stretch * arithmetic / flop_per_s * compute,
+            law.corner,
+        )
+        return law.launch_s * compute + both
+
+
+def _wide(gpu: GpuSpec) -> WeightFormat:
+    return weight_format("fp16" if gpu.bf16_flop_per_s is None else "bf16")
+
+
+def _corner(streamed_s: Seconds, arithmetic_s: Seconds, sharpness: float) -> Seconds:
+    """Return a roofline with a round corner: where both are alike, neither hides the other."""
+    rounded: Seconds = (streamed_s**sharpness + arithmetic_s**sharpness) ** (1.0 / sharpness)
+    return rounded
+
+
+@dataclass(frozen=True)
+class AttentionCost:
+    """Attention over remembered tokens and over prompts, by what it is linear in, on one GPU.
+
+    Parameters
+    ----------
+    context_s
+        Of each remembered token that a decode reads. [s]
+    sequence_s
+        Of each sequence, its row of the head's product included. [s]
+    pair_s
+        Of each pair of a prompt token and a token it looks at. [s]
+    token_s
+        Of each prompt token, for windows that are always full. [s]
+    """
+
+    context_s: float
+    sequence_s: float
+    pair_s: float
+    token_s: float
+
+
+def attention_cost(work: Pass, kv_bytes_per_value: float) -> AttentionCost:
+    """Return what attention costs; the whole replica's tokens, spread over its groups."""
+    architecture, gpu, law, engine = work.architecture, work.gpu, work.law, work.engine
+    cut, groups = work.deployment.tensor_parallel, work.deployment.attention_data_parallel
+    memory = CLOCK_CURVE.memory_stretch(work.clock_fraction)
+    compute = CLOCK_CURVE.compute_stretch(work.clock_fraction)
+    peak = peak_16_bit_flop_per_s(gpu)
+    full = float(architecture.layers)
+    windowed = 0.0
+    if 0 < architecture.sliding_window <= LONGEST_FULL_WINDOW:
+        windowed = architecture.layers * architecture.windowed_fraction
+        full = architecture.layers - windowed
+    if architecture.is_latent:
+        values = float(architecture.kv_rank + architecture.rope_dim)
+        flop = 2.0 * architecture.heads / cut * (values + architecture.kv_rank)
+        heads = 1.0
+    else:
+        heads = max(1.0, architecture.kv_heads / cut)
+        values = 2.0 * heads * architecture.head_dim
+        flop = 0.0
+    rate = law.cache_bandwidth * gpu.memory_bandwidth_bytes_per_s
+    token_s = values * kv_bytes_per_value / rate
+    if kv_bytes_per_value < 2.0:
+        token_s = max(token_s, values / law.narrow_cache_values_per_s)
+    token_s = engine.cache_stretch * max(token_s * memory, flop / (law.latent_peak * peak) * compute)
+    sequence_s = (
+        architecture.layers * heads * law.cache_head_s + windowed * architecture.sliding_window * token_s
+    )
+    head_flop = 2.0 * architecture.embedding_parameters / work.deployment.tensor_parallel
+    sequence_s += head_flop / (law.products["wide"].peak * peak) * compute
+    widths = architecture.query_width + architecture.value_width
+    pair_s = 2.0 * widths / cut / (law.prompt_attention * peak) * compute
+    return AttentionCost(
+        context_s=full * token_s / groups,
+        sequence_s=sequence_s / groups,
+        pair_s=full * pair_s / groups,
+        token_s=windowed * architecture.sliding_window * pair_s / groups,
+    )
