@@ -59,6 +59,9 @@ class FabricControl:
         #: job -> (placement, profile, flows): they change with these only, and with the fabric.
         self._flows: dict[int, tuple[Placement, Any, tuple[Flow, ...]]] = {}
         self._curves: dict[tuple[int, float], tuple[Any, StepCurve]] = {}
+        #: Jobs that hold GPUs and load the fabric -> site.
+        self._talking: dict[int, int] = {}
+        self._services_talk = any(plan.flows for plan in world.services)
         self._dirty: dict[int, None] = {}
         self._timer = engine.clock.timer(self._settle, Priority.CONTROL)
 
@@ -66,8 +69,18 @@ class FabricControl:
         """Note that a job's flow may have changed."""
         engine, board = self.engine, self.engine.board
         behaviour = board.behaviours[board.behaviour_of[job]]
-        if behaviour.flows or board.kind[job] == "replica":
-            self._touch(engine.pools[board.last_pool[job]].site)
+        if not behaviour.flows and (board.kind[job] != "replica" or not self._services_talk):
+            return
+        site = engine.pools[board.last_pool[job]].site
+        if behaviour.flows:
+            before = self._talking.pop(job, site)
+            if before != site:
+                self._touch(before)
+            if board.placement[job] is not None:
+                self._talking[job] = site
+            else:
+                self._flows.pop(job, None)
+        self._touch(site)
 
     def flow_changed(self, pools: list[int]) -> None:
         """Note that a service with replicas in these pools declared another flow."""
@@ -211,17 +224,13 @@ class FabricControl:
         flows: list[tuple[Flow, ...]] = []
         curves: list[StepCurve] = []
         jobs: list[int] = []
-        for pool in engine.pools:
-            if pool.site != site:
+        for job in sorted(job for job, where in self._talking.items() if where == site):
+            placement = board.placement[job]
+            if placement is None or board.phase[job] != Phase.RUNNING:
                 continue
-            for job, placement in engine.holders(pool.code):
-                behaviour = board.behaviours[board.behaviour_of[job]]
-                if not behaviour.flows or board.phase[job] != Phase.RUNNING:
-                    continue
-                profile = board.profile(job)
-                found = self._flows_of(job, placement, profile, fabric)
-                if not found:
-                    continue
+            profile = board.profile(job)
+            found = self._flows_of(job, placement, profile, fabric)
+            if found:
                 flows.append(found)
                 tell.append(self._sharing(job))
                 curves.append(self._curve(profile, board.clock_fraction[job]))

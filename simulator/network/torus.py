@@ -114,38 +114,44 @@ class TorusFabric(Fabric):
         return joined_routes(parts)
 
     def _loads(self, source: IntArray, target: IntArray, weight: FloatArray) -> FloatArray:
-        """Return what crosses each link: rings of neighbours run along all dimensions and both ways."""
-        wide = self._wide
+        """Return what crosses each link, either way the same: half of all goes round the other way."""
+        rings = self._rings(source, target)
+        if rings:
+            parts = [(one, other, np.full(len(one), 1.0 / len(rings))) for one, other in rings]
+        else:
+            parts = [(source, target, weight)]
         links = np.zeros(self.links)
-        turns = [list(range(len(self.dimensions)))]
-        ring = np.unique(source)
-        if len(source) == len(ring) and np.array_equal(np.sort(target), ring) and len(wide) > 1:
-            turns = [[other for other in turns[0] if other != axis] + [axis] for axis in wide]
-        for turn in turns:
-            # The same ring laid with another dimension fastest: places change, the pattern stays.
-            laid = np.arange(len(ring))
-            if len(turns) > 1:
-                laid = np.lexsort(tuple(self._snake(ring, turn)[::-1]))
-            place = np.zeros(self.places, dtype=np.int64)
-            place[ring] = ring[laid]
-            one, other = place[source], place[target]
+        for one, other, part in parts:
             for here, there in ((one, other), (other, one)):
                 pair, way = self.routes(here, there)
-                links += np.bincount(way // 2, weight[pair], self.links) / (2 * len(turns))
-        # Either way carries half, and the busier counts.
-        return links / 2.0 if len(turns) > 1 else links
+                links += np.bincount(way // 2, part[pair], self.links) / 2.0
+        return links / 2.0
 
-    def _snake(self, nodes: IntArray, turn: list[int]) -> list[IntArray]:
-        """Return keys that lay nodes in a line whose neighbours are neighbours in the box."""
+    def _rings(self, source: IntArray, target: IntArray) -> list[tuple[IntArray, IntArray]]:
+        """Return rings along each dimension in which every node has company, for one ring over all nodes.
+
+        A ring over neighbours in rank is laid along all dimensions at once; other patterns are
+        taken as they are.
+        """
+        nodes = np.sort(source)
+        one_ring = len(np.unique(nodes)) == len(nodes) and np.array_equal(np.sort(target), nodes)
+        if not one_ring or not np.array_equal(target, np.roll(source, -1)):
+            return []
         at = self._coordinates(nodes)
-        keys: list[IntArray] = []
-        flip = np.zeros_like(nodes)
-        for axis in turn:
-            size = self.dimensions[axis]
-            key = np.where(flip % 2 == 1, size - 1 - at[axis], at[axis])
-            keys.append(key)
-            flip = flip * size + key if size % 2 else flip + key
-        return keys
+        found = []
+        for axis in self._wide:
+            others = np.zeros_like(nodes)
+            for other, size in enumerate(self.dimensions):
+                if other != axis:
+                    others = others * size + at[other]
+            order = np.lexsort((at[axis], others))
+            first = np.flatnonzero(np.diff(others[order], prepend=-1))
+            many = np.diff(first, append=len(nodes))
+            if many.min() > 1:
+                onward = np.roll(order, -1)
+                onward[first + many - 1] = order[first]
+                found.append((nodes[order], nodes[onward]))
+        return found
 
     def link_name(self, link: int) -> str:
         """Return ``node-N-along-K``."""
