@@ -39,6 +39,7 @@ class Replica:
         "_order",
         "_stale_power",
         "_stands",
+        "begun",
         "block_tokens",
         "blocks",
         "boundary",
@@ -54,6 +55,7 @@ class Replica:
         "handed",
         "iterations",
         "leaps",
+        "loading",
         "max_sequences",
         "meter",
         "next_costs",
@@ -62,6 +64,8 @@ class Replica:
         "plan_end",
         "plan_start",
         "prefilled",
+        "ready",
+        "remote",
         "replica_id",
         "role",
         "rule",
@@ -105,6 +109,14 @@ class Replica:
         self.running: dict[int, Request] = {}
         self.handed: dict[int, Request] = {}
         """Prefill role: prompts that are done and whose blocks wait for the transfer's end."""
+        self.remote = 0
+        """Decode role: how many of those that wait have their KV on a prefill replica."""
+        self.loading: dict[int, Request] = {}
+        """Decode role: requests that have their blocks here and whose KV is yet to come."""
+        self.begun: list[Request] = []
+        """Those that got their blocks in the last `schedule`; the caller empties it."""
+        self.ready: deque[Request] = deque()
+        """Decode role: requests whose KV has come, for the next boundary."""
         self.done: list[Request] = []
         """Finished (or, for a prefill replica, prefilled) by the last `finish`; the caller empties it."""
 
@@ -145,7 +157,12 @@ class Replica:
     @property
     def empty(self) -> bool:
         """Whether it holds no request at all."""
-        return not (self.waiting_count or self.running or self.handed)
+        return not (self.waiting_count or self.running or self.handed or self.loading or self.ready)
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait here for an iteration, those left out whose KV is elsewhere."""
+        return self.waiting_count - self.remote + len(self.ready)
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Return whether a request of this size could run here alone."""
@@ -159,6 +176,7 @@ class Replica:
         """
         request.order = self._order
         self._order += 1
+        self.remote += request.sender >= 0
         ahead = self.waiting_count
         tier = request.tier
         if ahead and tier:
@@ -242,7 +260,7 @@ class Replica:
         if self._new:
             self._plan_prompts(at_ps)
         elif self.decodes:
-            self._plan_decodes(at_ps, single=made_room and self.waiting_count > 0)
+            self._plan_decodes(at_ps, single=made_room and bool(self.waiting_count or self.ready))
         else:
             self.plan_end = NEVER
             self.steps = 0
@@ -254,12 +272,35 @@ class Replica:
         del self.handed[request.number]
         self.free += self.rule.blocks_of(request.target)
 
+    def land(self, request: Request, after_ps: int) -> bool:
+        """Take in the KV of a request that has its blocks; return as `join` does."""
+        del self.loading[request.number]
+        request.sender = request.receiver = -1
+        self.ready.append(request)
+        return self.plan_end == NEVER or (len(self.running) < self.max_sequences and self.cut(after_ps))
+
+    def promised(self) -> list[Request]:
+        """Return the requests that came or will come here with KV that lies on a prefill replica."""
+        waiting = [request for queue in self.waiting for request in queue if request.sender >= 0]
+        return waiting + list(self.loading.values())
+
+    def forgo(self, request: Request) -> None:
+        """Give up a request whose KV will not come."""
+        if request.number in self.loading:
+            del self.loading[request.number]
+            self.free += self.rule.blocks_of(request.target)
+        else:
+            self.waiting[request.tier].remove(request)
+            self.waiting_count -= 1
+            self.remote -= 1
+
     def held(self, at_ps: int) -> list[tuple[Request, int]]:
         """Return every request it holds with the tokens it has emitted by a moment inside the plan.
 
-        In order of tier and arrival here.
+        In order of tier and arrival here; not what a prefill replica still holds.
         """
-        found = [request for queue in self.waiting for request in queue]
+        found = [request for queue in self.waiting for request in queue if request.sender < 0]
+        found.extend(self.ready)
         found.extend(self.running.values())
         found.extend(self.handed.values())
         found.sort(key=_rank)
@@ -406,6 +447,11 @@ class Replica:
         # Decodes that stand still in an iteration of prompts take no block.
         needed = 0 if rule.prompts_apart else self._decode_need()
         longest = 0
+        while self.ready and budget > 0 and len(self.running) < self.max_sequences:
+            request = self.ready.popleft()
+            self.running[request.order] = request
+            self._put_in(request, 1)
+            budget -= 1
         while self.waiting_count and budget > 0 and len(self.running) < self.max_sequences:
             queue = next(queue for queue in self.waiting if queue)
             request = queue[0]
@@ -425,6 +471,12 @@ class Replica:
                 break
             queue.popleft()
             self.waiting_count -= 1
+            if request.sender >= 0:
+                self.remote -= 1
+                self._take(rule.blocks_of(target))
+                self.loading[request.number] = request
+                self.begun.append(request)
+                continue
             self.running[request.order] = request
             if request.prefill_started_ps == UNSEEN:
                 request.prefill_started_ps = at_ps

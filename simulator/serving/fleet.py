@@ -160,7 +160,7 @@ class Fleet:
 
     def waiting(self) -> int:
         """Return requests that wait at replicas for an iteration."""
-        return sum(replica.waiting_count for replica in self)
+        return sum(replica.queued for replica in self)
 
     def kv_fraction(self, at_ps: int) -> float:
         """Return the largest share of KV blocks in use over the replicas."""

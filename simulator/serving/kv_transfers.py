@@ -73,6 +73,19 @@ class KvTransfers:
         if self._ends.pop(slot, None) is not None:
             self.next_ps = min(self._ends.values(), default=NEVER)
 
+    def cancel(self, slot: int, request: Request, at_ps: int) -> None:
+        """Send a prompt no more, if its sender still had to; the next one begins."""
+        queue = self._queues.get(slot)
+        if queue is None or request not in queue:
+            return
+        under_way = queue[0] is request
+        queue.remove(request)
+        if under_way:
+            del self._ends[slot]
+            if queue:
+                self._begin(slot, queue[0], at_ps)
+            self.next_ps = min(self._ends.values(), default=NEVER)
+
     def flow_bytes_per_s(self, at_ps: int) -> float:
         """Return the traffic of the last whole epoch, or of the present one if it is the first. [B/s]"""
         epoch = at_ps // self._epoch_ps

@@ -29,6 +29,8 @@ class Request:
         "preemptions",
         "prefill_started_ps",
         "prompt",
+        "receiver",
+        "sender",
         "target",
         "tier",
         "token",
@@ -56,6 +58,10 @@ class Request:
         self.end = -1
         self.base = 0
         self.phase = 0
+        self.sender = -1
+        """Slot of the prefill replica that its KV lies on while a decode replica waits for it; -1: none."""
+        self.receiver = -1
+        """Slot of that decode replica."""
         self.hashed = 0
         """Full blocks that it had computed when it was preempted; 0 once it runs again."""
         self.held = 0

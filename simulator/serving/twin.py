@@ -96,7 +96,9 @@ class TwinCrowd:
         self._lobby: list[deque[Request]] = [deque() for _ in rules.tiers]
         """Requests that no open replica is there for, by tier."""
         self._parked: deque[Request] = deque()
-        """Prefilled requests that no decode replica is there for."""
+        """Prefilled requests that no decode replica is there for; their KV stays where it is."""
+        self._between = 0
+        """Requests that count at two replicas: their KV is on one, and another waits for it."""
         self._undealt = False
         """Whether commands of this instant left requests at the door that somebody may take."""
         self._transfers = KvTransfers(rules.kv_bytes_per_token, rules.transfer_bytes_per_s, _BIN_PS)
@@ -161,7 +163,10 @@ class TwinCrowd:
         fleet, lookout = self._fleet, self._lookout
         due = self._due
         for slot in fleet.draining:
-            due = min(due, fleet.ends[slot], self._transfers.end_ps(slot))
+            due = min(due, fleet.ends[slot])
+            if fleet.at(slot).handed or fleet.at(slot).promised():
+                # What it waits for happens elsewhere.
+                due = min(due, *fleet.ends, self._transfers.next_ps)
         if lookout.watch is not None:
             due = min(due, self._earliest_crossing(lookout.watch))
         if due == NEVER:
@@ -257,10 +262,14 @@ class TwinCrowd:
         fleet = self._fleet
         fleet.loads[slot] += 1
         if replica.join(request, self._now - self._early):
-            if replica.plan_end == NEVER:
-                self._call(slot, replica)
-            else:
-                fleet.ends[slot] = replica.plan_end
+            self._stirred(slot, replica)
+
+    def _stirred(self, slot: int, replica: Replica) -> None:
+        """Note that a replica is idle and has something to do, or that its plan was cut short."""
+        if replica.plan_end == NEVER:
+            self._call(slot, replica)
+        else:
+            self._fleet.ends[slot] = replica.plan_end
 
     def _call(self, slot: int, replica: Replica) -> None:
         if not replica.boundary:
@@ -279,7 +288,8 @@ class TwinCrowd:
             return
         for request in done:
             if replica.role == "prefill":
-                self._transfers.send(slot, request, self._now)
+                request.sender = slot
+                self._hand_over(request)
             else:
                 self._fleet.loads[slot] -= 1
                 self._ledger.end(request, OK, self._now, replica.replica_id, replica.site)
@@ -288,26 +298,38 @@ class TwinCrowd:
     def _plan(self) -> None:
         """Let every replica that stands at a boundary plan on; see which ones have drained."""
         fleet = self._fleet
-        for slot in self._boundary:
+        for slot in sorted(self._boundary):
             replica = fleet.get(slot)
             if replica is None or not replica.boundary:
                 continue
             replica.schedule(self._now)
             fleet.ends[slot] = replica.plan_end
+            for request in replica.begun:
+                self._transfers.send(request.sender, request, self._now)
+            replica.begun.clear()
             if replica.plan_end == NEVER and slot in fleet.draining and replica.empty:
                 self._drained()
         self._boundary.clear()
 
     def _arrive_transfers(self) -> None:
-        """Hand over every request whose KV has arrived by now."""
+        """Let every request whose KV has arrived by now go on where it arrived."""
         fleet = self._fleet
-        for slot, request in self._transfers.arrive(self._now):
-            sender = fleet.at(slot)
-            sender.release(request)
-            fleet.loads[slot] -= 1
-            if sender.plan_end == NEVER:
-                self._call(slot, sender)
-            self._hand_over(request)
+        for _, request in self._transfers.arrive(self._now):
+            slot = request.receiver
+            self._release(request)
+            self._between -= 1
+            receiver = fleet.at(slot)
+            if receiver.land(request, self._now - self._early):
+                self._stirred(slot, receiver)
+
+    def _release(self, request: Request) -> None:
+        """Give a prefilled prompt's blocks back where it was read."""
+        fleet, slot = self._fleet, request.sender
+        sender = fleet.at(slot)
+        sender.release(request)
+        fleet.loads[slot] -= 1
+        if sender.plan_end == NEVER:
+            self._call(slot, sender)
 
     def _able(self, request: Request) -> list[int]:
         """Return the open decode replicas that could run a request alone."""
@@ -315,14 +337,18 @@ class TwinCrowd:
         return [slot for slot in fleet.decode if fleet.at(slot).fits(request.prompt, request.output)]
 
     def _hand_over(self, request: Request) -> None:
+        """Let a decode replica wait for a prefilled prompt's KV, which comes once it has the blocks."""
         # Its prompt is remembered; the first token comes from one decode step over the last one.
         request.computed = request.target - 1
         fleet = self._fleet
         able = self._able(request)
         slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites)
         if slot is not None:
+            request.receiver = slot
+            self._between += 1
             self._enqueue(slot, fleet.at(slot), request)
         elif fleet.decode and not able:
+            self._release(request)
             self._ledger.end(request, FAILED, self._now, -1, -1)
         else:
             self._parked.append(request)
@@ -394,6 +420,15 @@ class TwinCrowd:
                 self._drained()
             return
         lost = replica.held(self._now)
+        for request in replica.promised():
+            # Its KV is safe where it was read; another replica may take it.
+            self._transfers.cancel(request.sender, request, self._now)
+            self._between -= 1
+            request.receiver = -1
+            self._parked.append(request)
+            self._undealt = True
+        for request in replica.handed.values():
+            self._lose_kv(request)
         self._forget(slot)
         counters = self._ledger.counters
         for request, emitted in lost:
@@ -407,6 +442,18 @@ class TwinCrowd:
             else:
                 self._lobby[request.tier].append(request)
                 self._undealt = True
+
+    def _lose_kv(self, request: Request) -> None:
+        """Let nobody wait any more for KV that was lost."""
+        slot = request.receiver
+        if slot < 0:
+            self._parked.remove(request)
+            return
+        self._between -= 1
+        self._fleet.loads[slot] -= 1
+        receiver = self._fleet.at(slot)
+        receiver.forgo(request)
+        self._cut(slot, receiver)
 
     def _forget(self, slot: int) -> None:
         self._fleet.forget(slot, self._now)
@@ -465,7 +512,7 @@ class TwinCrowd:
             mode="full",
             queue_length=self._queue_length(),
             running=sum(len(replica.running) for replica in fleet),
-            transferring=sum(len(replica.handed) for replica in fleet) + len(self._parked),
+            transferring=sum(len(replica.handed) for replica in fleet),
             kv_fraction=fleet.kv_fraction(self._now),
             replicas_ready=fleet.ready,
             replicas_draining=len(fleet.draining),
@@ -492,7 +539,6 @@ class TwinCrowd:
         request by request, never as a difference.
         """
         flying = [(request, 0) for queue in self._lobby for request in queue]
-        flying.extend((request, 0) for request in self._parked)
         for replica in self._fleet:
             flying.extend(replica.held(self._now))
         totals = self._ledger.counters.totals()
@@ -558,7 +604,7 @@ class TwinCrowd:
         return self.rules.weight * self._transfers.flow_bytes_per_s(self._now)
 
     def _in_flight(self) -> int:
-        return self._fleet.in_flight() + sum(map(len, self._lobby)) + len(self._parked)
+        return self._fleet.in_flight() - self._between + sum(map(len, self._lobby))
 
     def _queue_length(self) -> int:
         return sum(map(len, self._lobby)) + self._fleet.waiting()

@@ -8,8 +8,11 @@ import pytest
 
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, RemoveReplica, SetTransferBandwidth, Stop
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
+
+TENTH = GivenReplica(linear_iteration(fixed_s=0.1))
 
 
 @pytest.fixture
@@ -67,6 +70,50 @@ def test_prompts_keep_their_blocks_until_they_have_arrived(split, rows_after):
     assert [moments(row) for row in rows] == [(0.0, 0.7, 0.7), (0.6, 1.3, 1.3)]
 
 
+def test_a_transfer_begins_when_its_blocks_are_there(split, rows_after):
+    # The decode replica has 9 blocks of 10: the first prompt's 5 and later one for its answer;
+    # the second's 5 come free at 0.9 with the end of the first. Its transfer goes from then on.
+    rule = BatchRule(max_sequences=4, token_budget=128, block_tokens=10)
+    made = split((0.0, 50, 3), (0.0, 50, 3), roles=("prefill",), rule=rule)
+    made.apply(AddReplica(2, "here", "decode", 2, TENTH, 9), 0.0)
+    made.advance(0.8)
+    assert (made.observe().transferring, made.observe().running, made.observe().queue_length) == (1, 1, 0)
+    rows = rows_after(made, 10.0)
+    assert [moments(row) for row in rows] == [(0.0, 0.7, 0.9), (0.0, 1.5, 1.7)]
+
+
+def test_a_stuffed_decode_replica_stalls_prefill(split, rows_after):
+    # Both sides hold one prompt: the third is read when the second has left at 1.4.
+    rule = BatchRule(max_sequences=4, token_budget=128, block_tokens=10)
+    made = split(*[(0.0, 50, 3)] * 3, roles=(), rule=rule)
+    for number, role, blocks in ((0, "prefill", 5), (1, "decode", 9)):
+        made.apply(AddReplica(number, "here", role, 2, TENTH, blocks), 0.0)
+    assert [moments(row) for row in rows_after(made, 20.0)] == [
+        (0.0, 0.7, 0.9), (0.6, 1.5, 1.7), (1.4, 2.3, 2.5)
+    ]  # fmt: skip
+
+
+def test_kv_of_a_lost_decode_replica_goes_to_another(split, rows_after):
+    made = split((0.0, 50, 2), roles=("prefill", "decode", "decode"))
+    made.advance(0.35)
+    made.apply(RemoveReplica(1, "kill"), 0.35)
+    (row,) = rows_after(made, 10.0)
+    # The prompt is not read again; its transfer begins anew at 0.35.
+    assert (row["state"], row["replica"], moments(row)) == ("ok", 2, (0.0, 0.95, 1.05))
+
+
+def test_blocks_of_a_lost_senders_prompt_come_back(split, rows_after):
+    rule = BatchRule(max_sequences=4, token_budget=128, block_tokens=10)
+    made = split((0.0, 50, 1), (0.1, 50, 1), roles=("prefill", "prefill"), rule=rule)
+    made.apply(AddReplica(2, "here", "decode", 2, TENTH, 9), 0.0)
+    made.advance(0.25)
+    made.apply(RemoveReplica(0, "kill"), 0.25)
+    # The second's transfer goes from 0.25 to 0.75, its token comes at 0.85 and leaves room for the
+    # first, which is read again by then: sent to 1.35.
+    rows = rows_after(made, 10.0)
+    assert [(row["request_id"], moments(row)[1]) for row in rows] == [(1, 0.85), (0, 1.45)]
+
+
 def test_the_declared_flow_is_the_last_epochs_bytes(split):
     made = split(*[(10.0 * i, 50, 1) for i in range(30)])
     made.advance(100.0)
@@ -102,7 +149,7 @@ def test_prefilled_requests_wait_where_no_decode_replica_is_there(split, rows_af
     assert made.observe().transferring == 1
     assert made.counters()["in_flight"] == 1
     made.apply(AddReplica(5, "here", "decode", 2, tenth, 1000), 5.0)
-    assert [moments(row) for row in rows_after(made, 10.0)] == [(0.0, 5.1, 5.2)]
+    assert [moments(row) for row in rows_after(made, 10.0)] == [(0.0, 5.6, 5.7)]
 
 
 def test_a_draining_sender_leaves_when_its_last_transfer_is_over(split):
