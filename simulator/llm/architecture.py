@@ -205,6 +205,23 @@ class Architecture:
         return self.active_layer_parameters + self.embedding_parameters
 
     @cached_property
+    def mtp_matmul_parameters(self) -> float:
+        """Return the weights that further predictions multiply one trained token with. [count]
+
+        Each has a layer like the last one, a matrix that joins the last output with the next
+        token's embedding, and a pass of the output embedding.
+        """
+        if not self.mtp_layers:
+            return 0.0
+        if self.experts:
+            shared = self.mlp_matrices * self.hidden * self.shared_ffn + self.hidden * self.experts
+            block = self.experts_per_token * self.expert_parameters + shared
+        else:
+            block = self.dense_mlp_parameters
+        join = 2.0 * self.hidden**2
+        return self.mtp_layers * (self.attention_parameters + block + join + self.embedding_parameters)
+
+    @cached_property
     def kv_values_per_token(self) -> float:
         """Return the numbers remembered for each token of context, all layers. [count]"""
         if self.is_latent:

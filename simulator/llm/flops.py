@@ -71,7 +71,8 @@ def training_flop_per_token(
 
     Products with weights cost 6 per weight met; the attention core three times its forward
     pass. Recomputation (``selective``: the attention core, ``full``: all layers) counts
-    only under a hardware convention. The input embedding is a look-up and costs nothing.
+    only under a hardware convention. The input embedding is a look-up and costs nothing. Layers
+    that predict further tokens count, each with a pass of the output embedding.
 
     Parameters
     ----------
@@ -98,7 +99,8 @@ def training_flop_per_token(
     1.076
     """
     core = convention.attention_share * attention_flop_per_token(architecture, context_tokens)
-    total = 6.0 * architecture.matmul_parameters + 3.0 * core
+    core *= 1.0 + architecture.mtp_layers / architecture.layers
+    total = 6.0 * (architecture.matmul_parameters + architecture.mtp_matmul_parameters) + 3.0 * core
     if convention.counts_recomputation:
         if recompute == "full":
             total += 2.0 * architecture.active_layer_parameters + core
