@@ -269,7 +269,10 @@ class FabricControl:
         if behaviour.scattered_ranks:
             dealt = self.engine.world.streams.stream(f"rank-order/{board.job_id[job]}")
             order = dealt.permutation(len(on_node))
-        found = fabric.flows(board.job_id[job], on_node, profile.traffic, order)
+        found = tuple(
+            fabric.contended(flow)
+            for flow in fabric.flows(board.job_id[job], on_node, profile.traffic, order)
+        )
         self._flows[job] = placement, profile, found
         return found
 

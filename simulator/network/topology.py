@@ -376,6 +376,25 @@ class Fabric(ABC):
             )
         return tuple(found)
 
+    def could_fill(self) -> NDArray[np.bool_]:
+        """Return for each link whether all that may talk across it at once exceeds it, shape (links,)."""
+        return np.ones(self.links, dtype=bool)
+
+    def contended(self, flow: Flow) -> Flow:
+        """Return a flow without the links that carry whatever their nodes can send: they hold nobody up."""
+        if not flow.links:
+            return flow
+        links = np.array(flow.links)
+        kept = np.flatnonzero(self.could_fill()[links]).tolist()
+        if len(kept) == len(links):
+            return flow
+        return replace(
+            flow,
+            links=tuple(flow.links[place] for place in kept),
+            bytes_per_step=tuple(flow.bytes_per_step[place] for place in kept),
+            peak_bytes_per_s=tuple(flow.peak_bytes_per_s[place] for place in kept),
+        )
+
     def exchange(
         self,
         key: str,
@@ -412,7 +431,8 @@ class Fabric(ABC):
             _distinct(way, pair // len(got), sent, ways), _distinct(way, pair % len(got), got, ways)
         )
         across = talkers.reshape(-1, 2).max(axis=1)
-        links = np.flatnonzero(load)
+        # A service that has moved nothing yet may still talk, and wants to know how fast.
+        links = np.flatnonzero(across)
         return Flow(
             key,
             tuple(links.tolist()),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.foundation.quantity import BytesPerSecond, Count, Oversubscription
+from simulator.network.settling import TOLERANCE
 from simulator.network.topology import (
     Fabric,
     Fault,
@@ -171,6 +173,14 @@ class TreeFabric(Fabric):
         up = np.full(self.leaves, leaf / self.leaf_oversubscription)
         pod = leaf * self.leaves_per_pod / self.leaf_oversubscription / self.oversubscription
         return np.concatenate([up, np.full(self.pods, pod)])
+
+    def could_fill(self) -> NDArray[np.bool_]:
+        """Return which ways up have less than the ports below them."""
+        leaf = self.nodes_per_leaf * self.machines.node_bytes_per_s
+        below = np.full(self.links, min(leaf, self.machines.nodes * self.machines.node_bytes_per_s))
+        below[self.leaves :] *= self.leaves_per_pod or self.leaves
+        full: NDArray[np.bool_] = self.capacities_bytes_per_s < below * (1.0 - TOLERANCE)
+        return full
 
     def lose_switch(self, capacities: FloatArray, fault: Fault) -> None:
         """Take a lost leaf's ways up, or a lost rail's part of its group's."""

@@ -96,6 +96,16 @@ def test_experts_that_talk_with_all_send_out_what_is_not_below_their_leaf():
     assert flow.bytes_per_step == pytest.approx((4 * 8 * 4 / 7 * 1e9,) * 2)
 
 
+def test_links_that_carry_whatever_comes_are_left_out():
+    """Leaves carry all their ports, pods a seventh."""
+    fabric = fat_tree(leaves_per_pod=4, oversubscription=7.0)
+    flow = only(fabric, dict.fromkeys(range(64), 8))
+    assert len(flow.links) == 16 + 4
+    assert fabric.contended(flow).links == (16, 17, 18, 19)
+    half = fabric.with_fault(Fault("link", 3, 0.5))
+    assert half.contended(only(half, dict.fromkeys(range(64), 8))).links == (3, 16, 17, 18, 19)
+
+
 def test_ranks_dealt_without_order_cross_more():
     import numpy as np
 
