@@ -256,8 +256,13 @@ class ServingProfile:
         flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.deployment.gpus
         arithmetic = flop / elapsed_s / weight_format(self.precision).peak_flop_per_s(self.gpu)
         drawn = (
-            share.decode_base + share.decode_memory * bandwidth + share.decode_compute * math.sqrt(arithmetic)
+            share.decode_base
+            + share.decode_memory * bandwidth
+            + share.decode_compute * math.sqrt(arithmetic)
+            - share.waiting * math.log2(self.deployment.gpus)
         )
+        if self.architecture.experts and self.precision == "fp8":
+            drawn += share.narrow_experts
         return self._slowed_w(max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w))
 
     def _slowed_w(self, full_w: float) -> float:

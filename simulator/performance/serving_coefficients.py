@@ -133,9 +133,12 @@ class EngineCoefficients:
 class PowerCoefficients:
     """How much of its thermal design power a GPU draws at each kind of work, at full clock.
 
-    Decoding draws
-    ``decode_base + decode_memory x (bandwidth in use) + decode_compute x sqrt(peak in use)``.
-    ``loaded_idle`` is used only where the catalog leaves the figure blank.
+    Decoding draws ``decode_base + decode_memory x (bandwidth in use) + decode_compute x
+    sqrt(peak in use) - waiting x log2(GPUs)``: a floor for being at work at all, what memory and
+    arithmetic add, and what GPUs that wait for each other leave. ``narrow_experts`` is what
+    grouped products of 8-bit experts draw besides, whose tiles are mostly padding.
+    ``loaded_idle`` is used only where the catalog leaves the figure blank; prompts draw
+    ``prefill``, which is a peak and not a mean.
     """
 
     loaded_idle: float
@@ -147,6 +150,8 @@ class PowerCoefficients:
     decode_memory: float
     decode_compute: float
     fitted_on: str
+    waiting: float = 0.0
+    narrow_experts: float = 0.0
 
 
 def _products(**laws: tuple[float, float, float, float]) -> Mapping[str, ProductLaw]:
@@ -356,9 +361,11 @@ _POWER: Final = {
         memory=0.7,
         communication=0.42,
         prefill=0.96,
-        decode_base=0.49,
-        decode_memory=0.14,
-        decode_compute=0.6,
+        decode_base=0.62,
+        decode_memory=0.0,
+        decode_compute=0.63,
+        waiting=0.042,
+        narrow_experts=0.146,
         fitted_on="decode and prefill: Hopper's; training: estimate",
     ),
     "ampere": PowerCoefficients(
@@ -367,9 +374,11 @@ _POWER: Final = {
         memory=0.7,
         communication=0.42,
         prefill=0.96,
-        decode_base=0.49,
-        decode_memory=0.14,
-        decode_compute=0.6,
+        decode_base=0.62,
+        decode_memory=0.0,
+        decode_compute=0.63,
+        waiting=0.042,
+        narrow_experts=0.146,
         fitted_on="decode and prefill: Hopper's; training: estimate",
     ),
     "hopper": PowerCoefficients(
@@ -378,9 +387,11 @@ _POWER: Final = {
         memory=0.7,
         communication=0.42,
         prefill=0.96,
-        decode_base=0.49,
-        decode_memory=0.14,
-        decode_compute=0.6,
+        decode_base=0.62,
+        decode_memory=0.0,
+        decode_compute=0.63,
+        waiting=0.042,
+        narrow_experts=0.146,
         fitted_on="decode: ML.ENERGY v3 text rows, H100; training: estimate",
     ),
     "blackwell": PowerCoefficients(
@@ -389,9 +400,10 @@ _POWER: Final = {
         memory=0.7,
         communication=0.42,
         prefill=0.96,
-        decode_base=0.3,
-        decode_memory=0.6,
-        decode_compute=0.7,
+        decode_base=0.24,
+        decode_memory=0.69,
+        decode_compute=1.2,
+        narrow_experts=0.254,
         fitted_on="decode: ML.ENERGY v3 text rows, B200; training: estimate",
     ),
 }
