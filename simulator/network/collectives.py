@@ -48,7 +48,8 @@ def halving_doubling_all_reduce_s(
 ) -> float:
     """Return the time of recursive halving and doubling: 2 log2 n steps, the ring's bytes. [s]
 
-    Ranks beyond a power of two first hand their data to a partner and get the sum at the end.
+    Ranks beyond a power of two first hand their data to a partner and get the sum at the end. MPI
+    libraries have it and NCCL has not, so `all_reduce_s` does not choose it.
     """
     if ranks < 2:
         return 0.0

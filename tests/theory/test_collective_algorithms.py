@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.network.collectives import all_gather_s, ring_all_reduce_s
+from simulator.network.collectives import (
+    all_gather_s,
+    halving_doubling_all_reduce_s,
+    ring_all_reduce_s,
+)
 
 
 def act_out_ring_all_reduce(ranks: int, size: float, bandwidth: float, hop: float) -> float:
@@ -56,3 +60,36 @@ def act_out_ring_all_gather(ranks: int, size: float, bandwidth: float, hop: floa
 def test_a_small_all_gather_takes_as_long_as_its_messages(ranks):
     acted = act_out_ring_all_gather(ranks, 1e8, 50e9, 3e-6)
     assert all_gather_s(ranks, 1e8, 50e9, 3e-6) == pytest.approx(acted, rel=1e-12)
+
+
+def act_out_halving_and_doubling(ranks: int, size: float, bandwidth: float, hop: float) -> float:
+    """Partners at halving distances trade half of what they hold, then double back; return the time."""
+    owns = [set(range(ranks)) for _ in range(ranks)]
+    knows = [{piece: {rank} for piece in range(ranks)} for rank in range(ranks)]
+    clock, distance = 0.0, ranks // 2
+    while distance:
+        before = [dict(mine) for mine in knows]
+        sent = 0
+        for rank in range(ranks):
+            partner = rank ^ distance
+            keep = {piece for piece in owns[rank] if piece & distance == rank & distance}
+            sent = max(sent, len(owns[rank]) - len(keep))
+            owns[rank] = keep
+            for piece in keep:
+                knows[rank][piece] = before[rank][piece] | before[partner][piece]
+        clock += hop + sent * size / ranks / bandwidth
+        distance //= 2
+    everyone = set(range(ranks))
+    assert all(knows[rank][rank] == everyone for rank in range(ranks))
+    held = 1
+    while held < ranks:
+        clock += hop + held * size / ranks / bandwidth
+        held *= 2
+    return clock
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 8, 64])
+@pytest.mark.parametrize(("size", "hop"), [(1e9, 0.0), (1e6, 20e-6)])
+def test_halving_and_doubling_takes_as_long_as_its_messages(ranks, size, hop):
+    acted = act_out_halving_and_doubling(ranks, size, 25e9, hop)
+    assert halving_doubling_all_reduce_s(ranks, size, 25e9, hop) == pytest.approx(acted, rel=1e-12)

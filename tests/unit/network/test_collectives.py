@@ -10,7 +10,9 @@ from simulator.network.collectives import (
     all_gather_s,
     all_reduce_s,
     all_to_all_s,
+    halving_doubling_all_reduce_s,
     hierarchical_all_reduce_s,
+    in_network_all_reduce_s,
     ring_all_reduce_s,
     tree_all_reduce_s,
 )
@@ -22,7 +24,16 @@ hops = st.floats(0.0, 1e-3)
 
 
 @pytest.mark.parametrize(
-    "collective", [ring_all_reduce_s, tree_all_reduce_s, all_reduce_s, all_gather_s, all_to_all_s]
+    "collective",
+    [
+        ring_all_reduce_s,
+        tree_all_reduce_s,
+        halving_doubling_all_reduce_s,
+        in_network_all_reduce_s,
+        all_reduce_s,
+        all_gather_s,
+        all_to_all_s,
+    ],
 )
 def test_one_rank_has_nobody_to_talk_to(collective):
     assert collective(1, 1e9, 1e9, 1e-6) == 0.0
@@ -74,3 +85,19 @@ def test_only_a_part_of_the_bytes_leaves_the_domain():
     )
     assert inner == pytest.approx(2 * 7 / 8 * 8e9 / 400e9)
     assert outer == pytest.approx(2 * 15 / 16 * 1e9 / 50e9)
+
+
+@given(ranks, sizes, bandwidths, hops)
+def test_switches_that_add_up_are_no_slower_from_four_ranks_on(n, size, bandwidth, hop):
+    """They send S (1 + 1 / n), rings 2 S (1 - 1 / n): equal at three ranks."""
+    if n >= 3:
+        reduced = in_network_all_reduce_s(n, size, bandwidth, hop)
+        assert reduced <= ring_all_reduce_s(n, size, bandwidth, hop) * (1 + 1e-12)
+
+
+@given(sizes, bandwidths, hops, st.integers(1, 14))
+def test_halving_and_doubling_is_a_ring_with_fewer_steps(size, bandwidth, hop, power):
+    n = 2**power
+    ring = ring_all_reduce_s(n, size, bandwidth, hop)
+    saved = 2.0 * (n - 1 - power) * hop
+    assert halving_doubling_all_reduce_s(n, size, bandwidth, hop) == pytest.approx(ring - saved, rel=1e-9)
