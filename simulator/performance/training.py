@@ -363,15 +363,22 @@ def estimate(
     talking_s = tensor.seconds + context.seconds + experts.seconds
     passes_s = products_s + attention_s + streaming_s
     streaming_s += _waiting_s((3.0 + again) * layer.launch_s, passes_s + talking_s)
+    # Weight gradients wait for the launches of their one pass as the others do.
+    forward_fraction, gradients_s = forward_s / passes_s, layer.gradients_s
+    gradients_s += _waiting_s(layer.launch_s, gradients_s + talking_s / (3.0 + again))
     if software_year is not None:
         older = math.exp(share.software_gain_per_year * (share.software_year - software_year))
+        gradients_s *= older
         products_s, attention_s, streaming_s = older * products_s, older * attention_s, older * streaming_s
         head_s *= older
 
     layer_s = products_s + attention_s + streaming_s + talking_s
     busiest, heads, emptier = _busiest_stage(architecture, layout, layer_s, 3.0 * head_s)
     repeat = microbatches * busiest
-    bubble = emptier * bubble_slots(layout, forward_s, passes_s - forward_s, layer.gradients_s)
+    forward_s = forward_fraction * layer_s
+    # They fill no more idle time than one pass of several leaves between the others.
+    gradients_s = min(gradients_s, layer_s / (3.0 + again))
+    bubble = emptier * bubble_slots(layout, forward_s, layer_s - forward_s, gradients_s)
     arithmetic_s = repeat * products_s + microbatches * heads * 3.0 * head_s
     attention_s *= repeat
     streaming_s *= repeat
