@@ -142,7 +142,7 @@ def load_test(case: ServingCase, kv_tokens: float, users: float) -> LoadTest:
 def _together(case: ServingCase) -> Outcome:
     """Return the outcome of a load test on one replica that prefills and decodes."""
     profile = stage_profile(case, case.decode)
-    found = run_load_test(profile.iteration, load_test(case, kv_tokens(case, case.decode), case.users))
+    found = run_load_test(profile.roofline, load_test(case, kv_tokens(case, case.decode), case.users))
     step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
     rate = found.output_tokens / found.elapsed_s
@@ -167,8 +167,8 @@ def _apart(case: ServingCase, prefill: Stage) -> Outcome:
         decoding = max(1.0, min(case.users - waiting, room))
         batch = max(1.0, decoding / case.decode.workers)
         tpot_s = (
-            second.iteration.iteration_ps(
-                min(round(batch), second.iteration.most_tokens),
+            second.roofline.iteration_ps(
+                min(round(batch), second.roofline.most_tokens),
                 round(batch),
                 int(batch * (prompt + output / 2.0)),
             )
@@ -192,8 +192,8 @@ def _prompt_s(profile: ServingProfile, prompt: int) -> float:
     """Return the time of one prompt alone, in chunks of the budget. [s]"""
     total, done = 0, 0
     while done < prompt:
-        chunk = min(profile.iteration.most_tokens, prompt - done)
-        total += profile.iteration.iteration_ps(chunk, 1, 0, prefill_pairs(chunk, done))
+        chunk = min(profile.roofline.most_tokens, prompt - done)
+        total += profile.roofline.iteration_ps(chunk, 1, 0, prefill_pairs(chunk, done))
         done += chunk
     return total / PS_PER_S
 
@@ -242,7 +242,7 @@ class MeanStep:
 
     def _parts(self, profile: ServingProfile) -> tuple[float, float, tuple[int, int, int]]:
         """Return (seconds without prompts, seconds with prompts, what the latter hold)."""
-        cost = profile.iteration
+        cost = profile.roofline
         budget = cost.most_tokens
         new = max(1, round(self.prompts * self.prompt))
         plain_s = cost.iteration_ps(min(budget, self.batch), self.batch, self.context_tokens) / PS_PER_S

@@ -16,10 +16,11 @@ from simulator.engine.world import ServicePlan
 from simulator.foundation.errors import BuildError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
-from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of
 from simulator.performance.given import GivenProfile
+from simulator.performance.iteration_table import read_iteration_table
 from simulator.performance.serving import ServingProfile, serving_profile
+from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batch_rule import batch_rule
@@ -53,7 +54,7 @@ class ServiceBuilder:
 
     def _plan(self, service: Service) -> ServicePlan:
         jobs, catalog = self.jobs, self.scenario.catalog
-        architecture = Architecture.from_spec(catalog.model(service.model))
+        architecture = served_architecture(service, self.scenario.catalog)
         queues = self._queues(service)
         pools = [pool for queue in queues for pool in jobs.pools_of(queue)]
         if service.disaggregated and len({jobs.pools[pool].facts.site for pool in pools}) > 1:
@@ -84,6 +85,8 @@ class ServiceBuilder:
                     architecture,
                     gpu,
                     tensor_parallel=service.tensor_parallel,
+                    expert_parallel=service.expert_parallel,
+                    engine=service.engine.software,
                     precision=service.engine.precision,
                     kv_precision=kv_precision,
                     cpu_overhead_s=engine.cpu_overhead_s,
@@ -91,6 +94,18 @@ class ServiceBuilder:
                     overlaps_cpu=engine.overlaps_cpu,
                     most_tokens=budget,
                 )
+                if service.engine.iteration_table is not None:
+                    table = read_iteration_table(
+                        Path(service.engine.iteration_table),
+                        layers=architecture.layers,
+                        tensor_parallel=service.tensor_parallel,
+                    )
+                    if table.most_tokens < budget:
+                        raise BuildError(
+                            f"workloads.{service.name}.engine: token_budget {budget} is wider than the "
+                            f"widest measured iteration, {table.most_tokens} tokens; lower it"
+                        )
+                    modelled = modelled.timed_by(table)
                 watts = service.power_per_gpu_w
                 profiles[pool] = modelled if watts is None else modelled.drawing(watts)
             return profiles[pool]
@@ -322,15 +337,15 @@ class ServiceBuilder:
 
     def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
         """Return the GPU-seconds of a mean request at the batch a busy replica runs. [s]"""
-        jobs, catalog = self.jobs, self.scenario.catalog
-        architecture = Architecture.from_spec(catalog.model(service.model))
+        jobs = self.jobs
+        architecture = served_architecture(service, self.scenario.catalog)
         _, gpu = jobs.machine(jobs.pools_of(self._queues(service)[0])[0])
         profile = serving_profile(
             architecture, gpu, tensor_parallel=service.tensor_parallel, precision=service.engine.precision
         )
         batch = 64
         context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
-        step_s = profile.iteration.iteration_ps(batch, batch, int(batch * context)) / 1e12
+        step_s = profile.roofline.iteration_ps(batch, batch, int(batch * context)) / 1e12
         return step_s * lengths.mean_output_tokens / batch * service.tensor_parallel
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from simulator.llm.memory import kv_bytes_per_token, weight_bytes
 from simulator.llm.number_formats import CACHES, weight_format
 from simulator.performance.decoder_time import AttentionCost, Deployment, Pass, attention_cost
 from simulator.performance.gpu_power import gpu_power
+from simulator.performance.iteration_table import IterationTable
 from simulator.performance.serving_coefficients import (
     EngineCoefficients,
     PowerCoefficients,
@@ -53,15 +55,23 @@ class IterationTime:
         For each remembered token that a decoding sequence reads. [ps]
     pair_ps_1024
         For each pair of a new prompt token and a token it looks at, in 1/1024 ps.
+    mixed_context_ps
+        `context_ps` in an iteration that holds prompt tokens, too; None: the same. [ps]
     """
 
     tokens_ps: NDArray[np.int64]
     sequence_ps: int
     context_ps: int
     pair_ps_1024: int
+    mixed_context_ps: int | None = None
 
     #: Several iterations of one batch have a closed form.
     linear_in_context: ClassVar[bool] = True
+
+    @property
+    def beside_prompts_ps(self) -> int:
+        """Return the cost of a remembered token in an iteration that holds prompts, too. [ps]"""
+        return self.context_ps if self.mixed_context_ps is None else self.mixed_context_ps
 
     @property
     def most_tokens(self) -> int:
@@ -88,7 +98,7 @@ class IterationTime:
         return (
             int(self.tokens_ps[new_tokens])
             + self.sequence_ps * sequences
-            + self.context_ps * context_tokens
+            + (self.beside_prompts_ps if prefill_pairs else self.context_ps) * context_tokens
             + (self.pair_ps_1024 * prefill_pairs >> PAIR_SHIFT)
         )
 
@@ -108,6 +118,7 @@ class IterationTime:
             sequence_ps=round(self.sequence_ps * stretch),
             context_ps=round(self.context_ps * stretch),
             pair_ps_1024=round(self.pair_ps_1024 * stretch),
+            mixed_context_ps=round(self.beside_prompts_ps * stretch),
         )
 
     def decode_ps(self, steps: int, sequences: int, context_tokens: int) -> int:
@@ -137,8 +148,8 @@ class ServingProfile:
 
     Parameters
     ----------
-    iteration
-        Integer cost of an iteration.
+    roofline
+        Integer cost of an iteration as modelled.
     weights_bytes
         Of one GPU. [B]
     kv_bytes_per_token
@@ -146,6 +157,8 @@ class ServingProfile:
     given_w
         Watts of one GPU at full clock, busy or idle, that somebody gave in place of the power
         model; None: the model's. [W]
+    measured
+        Times at full clock that replace the roofline's, if any.
     """
 
     architecture: Architecture
@@ -154,7 +167,7 @@ class ServingProfile:
     precision: str
     kv_precision: str
     clock_fraction: float
-    iteration: IterationTime
+    roofline: IterationTime
     weights_bytes: float
     kv_bytes_per_token: float
     power: GpuPower
@@ -165,6 +178,22 @@ class ServingProfile:
     cpu_overhead_per_sequence_s: float
     overlaps_cpu: bool
     given_w: float | None = None
+    measured: IterationTable | None = None
+
+    def timed_by(self, table: IterationTable) -> ServingProfile:
+        """Return the same replica with measured times in place of the roofline.
+
+        They hold at full clock; at a lower one everything is taken to stretch as arithmetic
+        does, because a measurement does not say what bound it.
+        """
+        return replace(self, measured=table)
+
+    @cached_property
+    def iteration(self) -> IterationTime | IterationTable:
+        """Return the integer cost of an iteration: measured where that is given, else modelled."""
+        if self.measured is None:
+            return self.roofline
+        return self.measured.slowed(CLOCK_CURVE.compute_stretch(self.clock_fraction))
 
     def drawing(self, given_w: float) -> ServingProfile:
         """Return the same replica with given watts of one GPU in place of the power model. [W]"""
@@ -187,9 +216,10 @@ class ServingProfile:
             cpu_overhead_s=self.cpu_overhead_s,
             cpu_overhead_per_sequence_s=self.cpu_overhead_per_sequence_s,
             overlaps_cpu=self.overlaps_cpu,
-            most_tokens=self.iteration.most_tokens,
+            most_tokens=self.roofline.most_tokens,
         )
-        return replace(other, given_w=self.given_w)
+        other = replace(other, given_w=self.given_w)
+        return other if self.measured is None else other.timed_by(self.measured)
 
     @property
     def idle_power_w(self) -> float:
@@ -247,10 +277,7 @@ class ServingProfile:
         if self.given_w is not None:
             return self._slowed_w(self.given_w)
         share = self.power_share
-        table_tokens = min(new_tokens, self.iteration.most_tokens)
-        elapsed_s = (
-            self.iteration.iteration_ps(table_tokens, sequences, context_tokens, prefill_pairs) / PS_PER_S
-        )
+        elapsed_s = self._elapsed_s(new_tokens, sequences, context_tokens, prefill_pairs)
         streamed = self.streamed_weights_bytes(new_tokens) + self.kv_bytes_per_token * context_tokens
         bandwidth = streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s
         flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.deployment.gpus
@@ -264,6 +291,16 @@ class ServingProfile:
         if self.architecture.experts and self.precision == "fp8":
             drawn += share.narrow_experts
         return self._slowed_w(max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w))
+
+    def _elapsed_s(self, new_tokens: int, sequences: int, context_tokens: int, pairs: int) -> float:
+        """Return the time of an iteration, the widest known where it is wider. [s]"""
+        cost = self.iteration
+        tokens = min(new_tokens, cost.most_tokens)
+        if isinstance(cost, IterationTime):
+            return cost.iteration_ps(tokens, sequences, context_tokens, pairs) / PS_PER_S
+        prompt = tokens - sequences
+        chunks = [(prompt, 0)] if prompt > 0 else []
+        return cost.step_ps(min(sequences, tokens), context_tokens, chunks) / PS_PER_S
 
     def _slowed_w(self, full_w: float) -> float:
         return CLOCK_CURVE.power_w(full_w, self.power.floor_w, self.clock_fraction)
@@ -338,6 +375,7 @@ def serving_profile(
         sequence_ps=round(sequence_s * PS_PER_S),
         context_ps=max(1, round(attention.context_s * PS_PER_S)),
         pair_ps_1024=max(1, round(attention.pair_s * PS_PER_S * (1 << PAIR_SHIFT))),
+        mixed_context_ps=max(1, round(attention.context_s * work.law.mixed_context * PS_PER_S)),
     )
     iteration.tokens_ps.flags.writeable = False
     return ServingProfile(
@@ -347,7 +385,7 @@ def serving_profile(
         precision=precision,
         kv_precision=kv_precision,
         clock_fraction=clock_fraction,
-        iteration=iteration,
+        roofline=iteration,
         weights_bytes=weight_bytes(architecture, precision) / deployment.gpus,
         kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
         / attention_data_parallel,

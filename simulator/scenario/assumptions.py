@@ -13,10 +13,13 @@ from simulator.catalog.shelf import Catalog
 from simulator.foundation.plugins import yaml_key
 from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.foundation.units import render
+from simulator.llm.number_formats import weight_format
+from simulator.llm.transforms import TRANSFORMS
 from simulator.scenario.branch import Branch
 from simulator.scenario.catalog_names import named
 from simulator.scenario.choices import Choice
 from simulator.scenario.fields import CatalogBlock, Horizon, Measure, Moment, Ratio
+from simulator.scenario.services import Service
 from simulator.scenario.start import Start
 
 if TYPE_CHECKING:
@@ -64,7 +67,21 @@ class Assumption:
 def assumptions(scenario: Scenario) -> list[Assumption]:
     """Return the scenario's own values, then those of every catalog entry it names."""
     own = list(_values(scenario, "", "", scenario.given))
-    return [*own, *_from_catalog(scenario)]
+    return [*own, *_quality(scenario), *_from_catalog(scenario)]
+
+
+def _quality(scenario: Scenario) -> Iterator[Assumption]:
+    """Return what is published about the quality of narrow weights and smaller models; not computed."""
+    for workload in scenario.workloads:
+        if not isinstance(workload, Service):
+            continue
+        key = f"workloads.{workload.name}"
+        weights = weight_format(workload.engine.precision)
+        if weights.is_narrow:
+            yield Assumption(f"{key}.engine.precision.quality", weights.quality, "", "you", basis="measured")
+        if workload.transform is not None:
+            quality = TRANSFORMS[workload.transform.kind].quality
+            yield Assumption(f"{key}.transform.quality", quality, "", "you", basis="measured")
 
 
 def as_csv_text(scenario: Scenario) -> str:

@@ -18,12 +18,15 @@ from simulator.llm.memory import (
     kv_blocks,
     kv_precision_of,
 )
+from simulator.llm.number_formats import weight_format
 from simulator.network.topology import Fabric, Machines, Topology
+from simulator.performance.decoder_time import Deployment
 from simulator.performance.layouts import nearest_fit
 from simulator.performance.training import check_divides
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
 from simulator.scenario.script import LeafFault, LinkFault, SwitchFault
+from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
 from simulator.scenario.training_layout import given_layout
@@ -266,7 +269,17 @@ def _service(
         said = f"{most} replicas of {ranks} GPUs; the pools have room for {room}"
         yield Mistake((*at, "replicas"), said)
         return
-    architecture = Architecture.from_spec(catalog.model(service.model))
+    try:
+        architecture = served_architecture(service, catalog)
+    except LayoutError as error:
+        yield Mistake((*at, "transform"), str(error))
+        return
+    try:
+        Deployment(ranks, 1, service.expert_parallel).check(architecture)
+    except LayoutError as error:
+        key = "tensor_parallel" if architecture.heads % ranks else "expert_parallel"
+        yield Mistake((*at, key), str(error))
+        return
     engine = catalog.engine(service.engine.entry)
     try:
         rule = batch_rule(
@@ -285,7 +298,8 @@ def _service(
         return
     refusals = []
     for stock in pools:
-        if stock.gpu.flop_per_s(service.engine.precision) is None:
+        weights = weight_format(service.engine.precision)
+        if not weights.is_narrow and stock.gpu.flop_per_s(weights.arithmetic) is None:
             known = [name for name in _PRECISIONS if stock.gpu.flop_per_s(name) is not None]
             refusals.append(
                 Mistake(

@@ -65,6 +65,8 @@ def _of_workload(at: Route, workload: object) -> Iterator[tuple[Route, str, str]
         yield (*at, "model"), "models", workload.model
     elif isinstance(workload, Service):
         yield (*at, "model"), "models", workload.model
+        if workload.transform is not None and workload.transform.student is not None:
+            yield (*at, "transform", "student"), "models", workload.transform.student
         yield (*at, "engine", "preset"), "engines", workload.engine.entry
         if workload.demand is not None:
             yield (*at, "demand", "shape"), "shapes", workload.demand.shape
@@ -103,6 +105,8 @@ def files(scenario: Scenario) -> Iterator[tuple[Route, str]]:
     for index, workload in enumerate(scenario.workloads):
         if isinstance(workload, SwfLog | HeliosLog | Service) and workload.path is not None:
             yield ("workloads", index, "path"), workload.path
+        if isinstance(workload, Service) and workload.engine.iteration_table is not None:
+            yield ("workloads", index, "engine", "iteration_table"), workload.engine.iteration_table
         if isinstance(workload, Service) and workload.lengths is not None and workload.lengths.path:
             yield ("workloads", index, "lengths", "path"), workload.lengths.path
 

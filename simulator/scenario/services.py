@@ -29,7 +29,10 @@ from simulator.scenario.fields import (
 from simulator.workload.arrivals import MOST_CV
 
 Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
-Precision = Annotated[Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"], OneOf()]
+Precision = Annotated[
+    Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int4", "nvfp4", "mxfp4", "fp4"], OneOf()
+]
+CachePrecision = Annotated[Literal["fp32", "fp16", "bf16", "fp8"], OneOf()]
 
 
 class Engine(Branch):
@@ -43,8 +46,15 @@ class Engine(Branch):
     policy: Annotated[Literal["vllm-v1", "vllm-v0", "sarathi", "static"], OneOf()] | None = Field(
         default=None, description="How it makes its batches; the preset's way if not given."
     )
+    software: Annotated[Literal["vllm", "vllm-0.11", "sglang", "trtllm"], OneOf()] = Field(
+        default="vllm", description="Whose kernels and host code: sets the time of an iteration."
+    )
+    iteration_table: FilePath | None = Field(
+        default=None,
+        description="Measured times in place of the roofline: Vidur's .npz, or part,first,second,ms as .csv.",
+    )
     precision: Precision = Field(default="bf16", description="Of the weights and the arithmetic.")
-    kv_precision: Precision | None = Field(
+    kv_precision: CachePrecision | None = Field(
         default=None, description="Of the cache; 16 bits beside quantised weights if not given."
     )
     kv_blocks: Count | None = Field(
@@ -230,6 +240,33 @@ class Disaggregated(Branch):
     decode: Count = Field(description="Replicas that decode.")
 
 
+class Transform(Branch):
+    """The model made smaller before it is served."""
+
+    short: ClassVar[str] = "kind"
+
+    kind: Annotated[Literal["prune-depth", "prune-width", "distill"], OneOf()] = Field(
+        description="Layers dropped, widths cut, or a student trained on its answers."
+    )
+    keep_fraction: PositiveShare | None = Field(
+        default=None, alias="keep", description="Share of the layers or widths that stays; for pruning."
+    )
+    student: Words | None = Field(default=None, description="Catalog name of the model; for distill.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "distill":
+            if self.student is None:
+                raise mistake("distill needs `student`", "name a catalog entry: datahall catalog models")
+            if self.keep_fraction is not None:
+                raise mistake("keep has no effect on distill: the student has its own shape")
+        elif self.keep_fraction is None:
+            raise mistake(f"{self.kind} needs `keep`", "such as keep: 75 %")
+        elif self.student is not None:
+            raise mistake(f"student has no effect on {self.kind}")
+        return self
+
+
 class Service(Branch):
     """An inference service."""
 
@@ -237,7 +274,13 @@ class Service(Branch):
     name: Name = Field(description="Name of the service.")
     model: Words = Field(description="Catalog name of the model.")
     engine: Engine = Field(default=Engine(), description="The serving engine.")
+    transform: Transform | None = Field(
+        default=None, description="The model made smaller; its published loss of quality is told."
+    )
     tensor_parallel: Count = Field(default=1, description="GPUs of one replica.")
+    expert_parallel: Count = Field(
+        default=1, description="GPUs of a replica that experts are dealt over; the rest cut each expert."
+    )
     replicas: Replicas = Field(default=Replicas(), description="How many copies run.")
     demand: Demand | None = Field(default=None, description="How much is asked for.")
     lengths: Lengths | None = Field(default=None, description="Prompt and output lengths.")
