@@ -46,12 +46,11 @@ class TrainingCoefficients:
         Rows that fixed these numbers.
     fp8_relative_efficiency, fp4_relative_efficiency
         What narrow formats reach of their own peak, relative to ``gemm_efficiency``.
-    grouped_efficiency
-        What the experts' grouped products reach of single ones of the same shape.
+    grouped_efficiency, grouped_half_size
+        What the experts' grouped products reach of single ones when endless, and the size at
+        which one dimension alone halves that. [-], [elements]
     wave_quantisation
         Share of a last, partly filled round of tiles that is lost.
-    tile_values
-        Values of the output that one multiprocessor makes in a round. [count]
     expert_host_s
         Host time that a layer of experts adds to a pass: routing, counts fetched to the host,
         sorting, start and end of two exchanges. [s]
@@ -89,22 +88,22 @@ class TrainingCoefficients:
     pipeline_overlap: float
     data_overlap: float
     fitted_on: str
-    fp8_relative_efficiency: float = 0.980
-    fp4_relative_efficiency: float = 0.636
-    grouped_efficiency: float = 0.441
-    expert_host_s: float = 3.22e-3
-    wave_quantisation: float = 0.164
-    tile_values: float = 128.0 * 256.0
-    memory_efficiency: float = 0.772
-    elementwise_passes: float = 1.512
-    permute_passes: float = 3.80
-    expert_overlap: float = 0.7125
-    scale_out_efficiency: float = 0.833
-    scale_out_latency_s: float = 16.7e-6
-    straggler_sigma: float = 0.00346
-    communication_tax: float = 0.223
+    fp8_relative_efficiency: float = 0.9585
+    fp4_relative_efficiency: float = 0.634
+    grouped_efficiency: float = 0.588
+    grouped_half_size: float = 772.0
+    expert_host_s: float = 3.25e-3
+    wave_quantisation: float = 0.165
+    memory_efficiency: float = 0.776
+    elementwise_passes: float = 1.519
+    permute_passes: float = 3.575
+    expert_overlap: float = 0.7055
+    scale_out_efficiency: float = 0.8053
+    scale_out_latency_s: float = 16.8e-6
+    straggler_sigma: float = 0.00339
+    communication_tax: float = 0.2156
     software_year: float = 2026.0
-    software_gain_per_year: float = 0.0857
+    software_gain_per_year: float = 0.0944
 
     def product_efficiency(self, precision: str, size: float = LARGE_PRODUCT) -> float:
         """Return the fraction of a precision's peak that products of ``size`` cubed reach."""
@@ -121,43 +120,43 @@ _RECENT_ROWS: Final = "NVIDIA's training tables 24.07 to 26.04, dense and expert
 
 _AMPERE: Final = TrainingCoefficients(
     gemm_efficiency=0.794,
-    gemm_half_size=117.0,
+    gemm_half_size=114.1,
     attention_efficiency=0.305,
-    exponential_head_size=3.72,
+    exponential_head_size=3.75,
     kernel_s=37.3e-6,
     multiprocessors=108,
-    scale_up_efficiency=0.8305,
-    scale_up_latency_s=5.33e-6,
-    collective_s=31.4e-6,
+    scale_up_efficiency=0.852,
+    scale_up_latency_s=5.18e-6,
+    collective_s=28.9e-6,
     tensor_overlap=0.0,
     pipeline_overlap=0.0,
-    data_overlap=0.211,
-    scale_out_efficiency=0.8105,
+    data_overlap=0.195,
+    scale_out_efficiency=0.820,
     software_year=2021.5,
     fitted_on=_AMPERE_ROWS,
 )
 
 _HOPPER: Final = TrainingCoefficients(
-    gemm_efficiency=0.660,
-    gemm_half_size=406.0,
-    attention_efficiency=0.421,
+    gemm_efficiency=0.628,
+    gemm_half_size=213.6,
+    attention_efficiency=0.400,
     exponential_head_size=40.0,
     kernel_s=10.1e-6,
     multiprocessors=132,
-    scale_up_efficiency=0.794,
+    scale_up_efficiency=0.7985,
     scale_up_latency_s=3e-6,
     collective_s=20e-6,
-    tensor_overlap=0.589,
+    tensor_overlap=0.566,
     pipeline_overlap=0.8,
-    data_overlap=0.574,
+    data_overlap=0.557,
     software_year=2024.0,
     fitted_on=_RECENT_ROWS,
 )
 
 _BLACKWELL: Final = replace(
     _HOPPER,
-    gemm_efficiency=0.610,
-    attention_efficiency=0.509,
+    gemm_efficiency=0.582,
+    attention_efficiency=0.527,
     exponential_head_size=64.0,
     multiprocessors=148,
     software_year=2026.0,
@@ -177,7 +176,7 @@ _TRAINING: Final = {
     "hopper": _HOPPER,
     "blackwell": _BLACKWELL,
     # A lower share of the quoted peak is thermal on Blackwell: Ultra has 1.1 to 1.2 of its watts.
-    "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.741),
+    "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.6956),
 }
 
 

@@ -16,6 +16,10 @@ from simulator.performance.coefficients import TrainingCoefficients
 GRADIENT_WIRE_BYTES = 2.0
 WEIGHT_WIRE_BYTES = 2.0
 
+#: Part of the bandwidth that a ring of n loses, times n: few ranks keep few channels busy. From
+#: A100 all-reduces of 2, 4 and 8 (188, 210 and 225 GB/s; vTrain's NCCL tables).
+SHORT_RING_LOSS = 0.42
+
 #: Added to a network hop for each tier of switches climbed and descended. Estimate: two
 #: switches and two cables of some 0.5 us each.
 TIER_HOP_S = 2e-6
@@ -69,6 +73,10 @@ class Links:
         tiers = (1 if spread.leaves > 1 else 0) + (1 if spread.pods > 1 else 0)
         self.outer_hop_s = share.scale_out_latency_s + tiers * TIER_HOP_S
 
+    def inner_rate(self, ranks: int) -> float:
+        """Return the bandwidth that a ring of ``ranks`` in one domain reaches. [B/s]"""
+        return self.inner_bytes_per_s * (1.0 - SHORT_RING_LOSS / ranks)
+
     def split(self, ranks: int, stride: int) -> tuple[int, int]:
         """Return (ranks in one domain, domains) of a group whose members are ``stride`` apart."""
         inside = min(ranks, max(1, self._domain_gpus // stride))
@@ -81,17 +89,17 @@ class Links:
         inside, outside = self.split(ranks, stride)
         piece = size_bytes / inside
         if outside == 1:
-            inner_s = all_reduce_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
+            inner_s = all_reduce_s(inside, size_bytes, self.inner_rate(inside), self.inner_hop_s)
             return Exchange(self.start_s + inner_s, 0.0, 0.0)
         if self._in_network:
             return Exchange(
                 self.start_s
-                + 2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
+                + 2.0 * all_gather_s(inside, size_bytes, self.inner_rate(inside), self.inner_hop_s),
                 in_network_all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
                 piece,
             )
         return Exchange(
-            self.start_s + 2.0 * all_gather_s(inside, size_bytes, self.inner_bytes_per_s, self.inner_hop_s),
+            self.start_s + 2.0 * all_gather_s(inside, size_bytes, self.inner_rate(inside), self.inner_hop_s),
             all_reduce_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s),
             2.0 * (outside - 1) / outside * piece,
         )
@@ -102,7 +110,7 @@ class Links:
             return NOTHING
         inside, outside = self.split(ranks, stride)
         piece = size_bytes / inside / messages
-        inner_s = all_gather_s(inside, size_bytes / messages, self.inner_bytes_per_s, self.inner_hop_s)
+        inner_s = all_gather_s(inside, size_bytes / messages, self.inner_rate(inside), self.inner_hop_s)
         outer_s = all_gather_s(outside, piece, self.outer_bytes_per_s, self.outer_hop_s)
         wire = (outside - 1) / outside * piece * messages
         return Exchange(messages * (self.start_s + inner_s), messages * outer_s, wire)
@@ -115,7 +123,7 @@ class Links:
         if ranks < 2:
             return NOTHING
         inside, outside = self.split(ranks, stride)
-        inner_s = all_to_all_s(inside, copies * size_bytes, self.inner_bytes_per_s, self.inner_hop_s)
+        inner_s = all_to_all_s(inside, copies * size_bytes, self.inner_rate(inside), self.inner_hop_s)
         if outside == 1:
             return Exchange(self.start_s + inner_s, 0.0, 0.0)
         # Domains that at least one of the copies goes to, less the own one.
@@ -127,7 +135,7 @@ class Links:
         """Return one message to the rank ``stride`` further on."""
         inside, _ = self.split(2, stride)
         if inside == 2:
-            return Exchange(self.inner_hop_s + size_bytes / self.inner_bytes_per_s, 0.0, 0.0)
+            return Exchange(self.inner_hop_s + size_bytes / self.inner_rate(2), 0.0, 0.0)
         return Exchange(0.0, self.outer_hop_s + size_bytes / self.outer_bytes_per_s, size_bytes)
 
 

@@ -16,6 +16,10 @@ from simulator.performance.coefficients import TrainingCoefficients
 #: residuals, activation, position, reshapes. Counted in Megatron-LM's layer of 2021.
 KERNELS_PER_LAYER: Final = 24.0
 
+#: Rows and columns of the output that one multiprocessor makes in a round.
+TILE_ROWS: Final = 128.0
+TILE_COLUMNS: Final = 256.0
+
 #: Times the scores of an unfused attention go through memory, forward: softmax and dropout,
 #: each read and written.
 SCORE_PASSES: Final = 4.0
@@ -75,23 +79,25 @@ class ProductTimer:
     __slots__ = (
         "_bytes_per_s",
         "_flop_per_s",
+        "_grouped",
         "_half_size",
+        "_multiprocessors",
         "_value_bytes",
         "_wave_share",
-        "_wave_size",
     )
 
     def __init__(self, gpu: GpuSpec, share: TrainingCoefficients, precision: str) -> None:
         endless = share.product_efficiency(precision, math.inf)
         self._flop_per_s = endless * peak_flop_per_s(gpu, precision)
         self._half_size = share.gemm_half_size
+        self._grouped = (share.grouped_efficiency, share.grouped_half_size)
         self._bytes_per_s = gpu.memory_bandwidth_bytes_per_s * share.memory_efficiency
         self._value_bytes = PRECISION_BYTES[precision]
-        self._wave_size = share.tile_values * share.multiprocessors
+        self._multiprocessors = share.multiprocessors
         self._wave_share = share.wave_quantisation
 
     def product_s(
-        self, rows: float, columns: float, inner: float, repeats: float = 1.0
+        self, rows: float, columns: float, inner: float, repeats: float = 1.0, *, grouped: bool = False
     ) -> tuple[float, float]:
         """Return the times of a (rows x inner) by (inner x columns) product and of its gradient. [s]
 
@@ -100,13 +106,17 @@ class ProductTimer:
         round in part only. The three products of a layer (forward, and two backward) permute
         the same dimensions, so their arithmetic costs the same; the gradient of the (inner x
         columns) weights is added to a sum in memory. ``repeats`` products of one shape run as
-        one grouped kernel.
+        one kernel, with the efficiency of ``grouped`` ones if their rows come and go by expert.
         """
         flop = 2.0 * rows * columns * inner
-        slow = 1.0 + self._half_size * (1.0 / rows + 1.0 / columns + 1.0 / inner)
+        reached, half_size = self._grouped if grouped else (1.0, self._half_size)
+        slow = (1.0 + half_size * (1.0 / rows + 1.0 / columns + 1.0 / inner)) / reached
         if self._wave_share:
-            waves = repeats * rows * columns / self._wave_size
-            slow *= 1.0 + self._wave_share * (math.ceil(waves) / waves - 1.0 if waves > 1.0 else 0.0)
+            tiles = repeats * math.ceil(rows / TILE_ROWS) * math.ceil(columns / TILE_COLUMNS)
+            padded = tiles * TILE_ROWS * TILE_COLUMNS / (repeats * rows * columns)
+            waves = tiles / self._multiprocessors
+            tail = math.ceil(waves) / waves if waves > 1.0 else 1.0
+            slow *= 1.0 + self._wave_share * (padded * tail - 1.0)
         arithmetic_s = flop * slow / self._flop_per_s
         sides = self._value_bytes * rows * inner
         weights = inner * columns
@@ -167,9 +177,9 @@ def layer_time(
         rows = tokens * visited / local
         width = architecture.expert_ffn / cut
         for columns, inner in ((entries * width, hidden), (hidden, width)):
-            one_s, gradient_s = product_s(rows, columns, inner, local)
-            grouped_s += one_s / share.grouped_efficiency
-            grouped_gradients_s += gradient_s / share.grouped_efficiency
+            one_s, gradient_s = product_s(rows, columns, inner, local, grouped=True)
+            grouped_s += one_s
+            grouped_gradients_s += gradient_s
         cast += visited * (hidden + width)
         always = architecture.shared_ffn / tensor
         activation = (entries + 1.0) * (visited * width + always)
