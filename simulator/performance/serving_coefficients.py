@@ -9,7 +9,7 @@ Nothing here knows a model or a publication. ``python -m analysis.calibration.se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -68,6 +68,8 @@ class ServingCoefficients:
         Fraction of the scale-up port that an all-reduce reaches.
     fitted_on
         Rows that fixed these numbers.
+    mixed_context
+        Reading remembered tokens beside a prompt, in one call, against reading them alone.
     """
 
     products: Mapping[str, ProductLaw]
@@ -82,6 +84,7 @@ class ServingCoefficients:
     reduce_rank_s: float
     reduce_bandwidth: float
     fitted_on: str
+    mixed_context: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,12 +232,34 @@ _BLACKWELL: Final = ServingCoefficients(
     fitted_on="AIConfigurator operation tables, B200",
 )
 
+_ADA: Final = replace(
+    _HOPPER,
+    products={**_HOPPER.products, "wide": ProductLaw(0.1e-6, 0.851, 0.91, 2.54)},
+    attention_s=0.1e-6,
+    cache_bandwidth=0.969,
+    cache_head_s=16.7e-9,
+    prompt_attention=1.0,
+    mixed_context=2.29,
+    fitted_on="LLMServingSim's layers of Llama 3.1 8B on RTX 4090; experts and narrow weights: Hopper's",
+)
+_BLACKWELL_RTX: Final = replace(
+    _BLACKWELL,
+    products={**_BLACKWELL.products, "wide": ProductLaw(4.47e-6, 1.0, 0.779, 1.81)},
+    attention_s=7e-6,
+    cache_bandwidth=0.906,
+    cache_head_s=0.1e-9,
+    prompt_attention=0.573,
+    mixed_context=1.65,
+    fitted_on="LLMServingSim's layers of Llama 3.1 8B on RTX PRO 6000; experts and narrow weights: B200's",
+)
+
 _SERVING: Final[Mapping[str, ServingCoefficients]] = {
     "volta": _AMPERE,
     "ampere": _AMPERE,
-    "ada": _HOPPER,
+    "ada": _ADA,
     "hopper": _HOPPER,
     "blackwell": _BLACKWELL,
+    "blackwell rtx": _BLACKWELL_RTX,
 }
 
 _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
@@ -251,6 +276,18 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
             exchange_stretch=1.11,
             expert_imbalance=0.33,
             fitted_on="silicon points on H100 and H200",
+        ),
+        "ada": EngineCoefficients(
+            layer_s=1e-07,
+            step_s=0.00071,
+            sequence_s=6.7e-06,
+            fitted_on="LLMServingSim's layers on RTX 4090; what the host adds to a step: as on Hopper",
+        ),
+        "blackwell rtx": EngineCoefficients(
+            layer_s=6.4e-06,
+            step_s=0.00155,
+            sequence_s=1e-07,
+            fitted_on="LLMServingSim's layers on RTX PRO 6000; what the host adds to a step: as on Hopper",
         ),
         "blackwell": EngineCoefficients(
             request_s=0.057,
@@ -449,7 +486,7 @@ def power_coefficients(generation: str) -> PowerCoefficients:
     which only a run time is known need nothing else.
     """
     try:
-        return _POWER[_key(generation)]
+        return _POWER.get(_key(generation), _UNMEASURED_POWER)
     except CatalogError:
         return _UNMEASURED_POWER
 

@@ -15,7 +15,7 @@ _CONTEXT_BUCKET: Final = 512
 class ReplicaCosts:
     """A profile at one clock and a number of GPUs, unpacked; powers in whole milliwatts.
 
-    `tokens_ps`, `sequence_ps`, `context_ps` and `pair_ps_1024` are those of
+    `tokens_ps`, `sequence_ps`, `context_ps`, `mixed_context_ps` and `pair_ps_1024` are those of
     `performance.serving.IterationTime`, empty and 0 where the profile's costs are a measured
     table, which is asked for every iteration.
     """
@@ -26,6 +26,7 @@ class ReplicaCosts:
         "context_ps",
         "idle_mw",
         "leaps",
+        "mixed_context_ps",
         "pair_ps_1024",
         "prefill_mw",
         "profile",
@@ -39,11 +40,12 @@ class ReplicaCosts:
         self.leaps = iteration.linear_in_context
         """Whether a run of decodes has a closed form."""
         self.tokens_ps: list[int] = []
-        self.sequence_ps = self.context_ps = self.pair_ps_1024 = 0
+        self.sequence_ps = self.context_ps = self.pair_ps_1024 = self.mixed_context_ps = 0
         if isinstance(iteration, IterationTime):
             self.tokens_ps = iteration.tokens_ps.tolist()
             self.sequence_ps = int(iteration.sequence_ps)
             self.context_ps = int(iteration.context_ps)
+            self.mixed_context_ps = iteration.beside_prompts_ps
             self.pair_ps_1024 = int(iteration.pair_ps_1024)
         self._gpus = gpus
         self.idle_mw = self._milliwatts(profile.idle_power_w)
@@ -69,7 +71,7 @@ class ReplicaCosts:
         return (
             self.tokens_ps[tokens + decodes]
             + self.sequence_ps * (len(chunks) + decodes)
-            + self.context_ps * context_tokens
+            + (self.mixed_context_ps if chunks else self.context_ps) * context_tokens
             + (self.pair_ps_1024 * pairs >> PAIR_SHIFT)
         )
 
