@@ -23,7 +23,7 @@ from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
-from simulator.serving.batch_rule import batch_rule
+from simulator.serving.batch_rule import BatchRule, batch_rule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.service_rules import ServiceRules
@@ -47,6 +47,7 @@ class ServiceBuilder:
     def __init__(self, jobs: JobBuilder) -> None:
         self.jobs = jobs
         self.scenario = jobs.scenario
+        self._logs: dict[str, RequestTable] = {}
 
     def build(self) -> list[ServicePlan]:
         """Return one plan a service, in the order of the scenario."""
@@ -62,7 +63,8 @@ class ServiceBuilder:
                 f"workloads.{service.name}.disaggregated: prefill and decode must be at one site: "
                 "no KV goes over the lines between sites; give one of `sites`"
             )
-        engine = catalog.engine(service.engine.entry)
+        smallest_bytes = min(jobs.machine(pool)[1].memory_bytes for pool in pools)
+        engine = catalog.engine(service.engine.entry_on(smallest_bytes))
         budget = service.engine.token_budget or engine.token_budget
         most = service.engine.max_sequences or engine.max_sequences
         rule = batch_rule(
@@ -157,6 +159,7 @@ class ServiceBuilder:
             ttft_slo_s=tuple(tier.ttft_slo_s or math.inf for tier in tiers) or (math.inf,),
             rule=rule,
             router=ROUTERS[service.router](),
+            piece_tokens=self._piece_tokens(service, rule),
             kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
             transfer_bytes_per_s=nic * service.tensor_parallel if split and nic else math.inf,
             origin_s=-_since_hour_s(self.scenario),
@@ -278,7 +281,24 @@ class ServiceBuilder:
 
     def _log(self, service: Service) -> RequestTable:
         assert service.path is not None
-        return read_requests(Path(service.path), tuple(tier.name for tier in service.tiers))
+        if service.name not in self._logs:
+            tiers = tuple(tier.name for tier in service.tiers)
+            self._logs[service.name] = read_requests(Path(service.path), tiers)
+        return self._logs[service.name]
+
+    def _piece_tokens(self, service: Service, rule: BatchRule) -> int:
+        """Return the tokens of a named piece of the prompts; 0 where they share nothing."""
+        named = service.path is not None and service.mode != "fluid" and rule.keeps_blocks
+        prefixes = self._log(service).prefixes if named else None
+        if prefixes is not None:
+            return prefixes.tokens
+        if service.router == "prefix-aware":
+            raise BuildError(
+                f"workloads.{service.name}.router: prefix-aware has no effect: nothing is known of what "
+                "prompts begin with; it needs a log with prefixes (Mooncake's hash_ids), an engine that "
+                "caches them (vllm-v1, or prefix_caching) and mode full or thinned"
+            )
+        return 0
 
     def _drawn(self, service: Service, rate_per_s: StepSeries) -> DrawnRequests:
         assert service.demand is not None

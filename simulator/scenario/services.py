@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from simulator.foundation.units import GIB
 from simulator.scenario.branch import Branch
 from simulator.scenario.fields import (
     Amount,
@@ -27,6 +28,9 @@ from simulator.scenario.fields import (
     mistake,
 )
 from simulator.workload.arrivals import MOST_CV
+
+#: From here on vLLM V1 takes wider batches by default. [B]
+_LARGE_GPU_BYTES: Final = 70 * GIB
 
 Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
 Precision = Annotated[
@@ -81,6 +85,12 @@ class Engine(Branch):
     def entry(self) -> str:
         """Catalog name of the engine's defaults."""
         return self.preset or self.policy or "vllm-v1"
+
+    def entry_on(self, gpu_memory_bytes: float) -> str:
+        """Return the catalog name of the defaults on GPUs of this size: vLLM V1 has two sets."""
+        if self.preset is None and self.entry == "vllm-v1" and gpu_memory_bytes < _LARGE_GPU_BYTES:
+            return "vllm-v1-small"
+        return self.entry
 
 
 class Replicas(Branch):
@@ -292,7 +302,7 @@ class Service(Branch):
         default="full", description="Every request, a sample of them, or their mean flow."
     )
     thin_fraction: PositiveShare = Field(default=1.0, description='Share simulated in mode thinned: "1/10".')
-    router: Annotated[Literal["round-robin", "least-outstanding"], OneOf()] = Field(
+    router: Annotated[Literal["round-robin", "least-outstanding", "prefix-aware"], OneOf()] = Field(
         default="least-outstanding", description="Which replica takes the next request."
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")

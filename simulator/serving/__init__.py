@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from simulator.serving.autoscale import Autoscaler, NoScaling, QueueScaler
-from simulator.serving.routers import LeastOutstanding, RoundRobin, Router
+from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin, Router
 
 #: `replicas.autoscale`
 AUTOSCALERS: Final[dict[str, type]] = {
@@ -17,6 +17,7 @@ AUTOSCALERS: Final[dict[str, type]] = {
 ROUTERS: Final[dict[str, type]] = {
     "round-robin": RoundRobin,
     "least-outstanding": LeastOutstanding,
+    "prefix-aware": PrefixAware,
 }
 
 __all__ = [

@@ -22,9 +22,11 @@ from heapq import heappop, heappush
 
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import Role
+from simulator.serving.kv_blocks import KvBlocks
 from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import PowerMeter
+from simulator.serving.prefix_cache import PrefixCache
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.request import UNSEEN, Request
 
@@ -33,6 +35,7 @@ class Replica:
     """The state machine of one replica. `finish` ends the planned iterations, `schedule` plans."""
 
     __slots__ = (
+        "_grown",
         "_join_token",
         "_leap",
         "_new",
@@ -49,11 +52,11 @@ class Replica:
         "done",
         "ends",
         "first_ps",
-        "free",
         "generation",
         "growth_ps",
         "handed",
         "iterations",
+        "kv",
         "leaps",
         "loading",
         "max_sequences",
@@ -72,7 +75,6 @@ class Replica:
         "running",
         "site",
         "steps",
-        "taken",
         "waiting",
         "waiting_count",
         "watermark",
@@ -90,6 +92,7 @@ class Replica:
         tiers: int,
         meter: PowerMeter,
         leap: bool = True,
+        piece_tokens: int = 0,
     ) -> None:
         self.replica_id = replica_id
         self.site = site
@@ -124,9 +127,14 @@ class Replica:
         self.decodes = 0
         self.context = 0
         """Tokens remembered by decoding sequences before the planned iterations."""
-        self.free = kv_blocks
-        self.taken = 0
-        """Blocks taken from the head of the free queue so far; what is given back goes to its tail."""
+        shares = piece_tokens > 0 and rule.keeps_blocks
+        self.kv = (
+            PrefixCache(kv_blocks, rule, self.waiting, piece_tokens)
+            if shares
+            else KvBlocks(kv_blocks, rule, self.waiting)
+        )
+        self._grown = 0
+        """Blocks that decodes have for the first of the planned iterations already."""
         self.phases = [0] * (2 * rule.block_tokens)
         """How many decodes need a block when generation modulo block size is the index; twice over,
         so that a wrapped window is one slice."""
@@ -213,14 +221,15 @@ class Replica:
         self.leaps += 1
         if not self._stands:
             if not self._new:
-                self._take(self._growth_blocks(steps))
+                more = self._growth_blocks(steps) - self._grown
+                self.kv.grow(self.running.values(), self.generation + steps, more)
             self.context += steps * self.decodes
             generation = self.generation = self.generation + steps
             ends = self.ends
             while ends and ends[0][0] <= generation:
                 _, token, request = heappop(ends)
                 if request.token == token:
-                    self._leave_decode(request, request.base + generation)
+                    self._answered(request, request.base + generation)
                     del self.running[request.order]
                     self.done.append(request)
         for request in self.prefilled:
@@ -228,6 +237,7 @@ class Replica:
         self.prefilled.clear()
         self._new.clear()
         self._stands = False
+        self._grown = 0
         self.plan_end = NEVER
         self.boundary = True
 
@@ -249,6 +259,9 @@ class Replica:
         else:
             made_room = self._make_room()
             budget = rule.token_budget - self.decodes
+            if self.partial is not None or self.waiting_count or self.ready:
+                self._grown = self._decode_need()
+                self.kv.grow(self.running.values(), self.generation + 1, self._grown)
             if self.partial is not None and budget:
                 before = len(self.running)
                 budget -= self._next_chunk(self.partial, budget)
@@ -270,7 +283,7 @@ class Replica:
     def release(self, request: Request) -> None:
         """Free the blocks of a prefilled prompt whose transfer is over."""
         del self.handed[request.number]
-        self.free += self.rule.blocks_of(request.target)
+        self.kv.give(request, self.rule.blocks_of(request.target))
 
     def land(self, request: Request, after_ps: int) -> bool:
         """Take in the KV of a request that has its blocks; return as `join` does."""
@@ -288,7 +301,7 @@ class Replica:
         """Give up a request whose KV will not come."""
         if request.number in self.loading:
             del self.loading[request.number]
-            self.free += self.rule.blocks_of(request.target)
+            self.kv.give(request, self.rule.blocks_of(request.target))
         else:
             self.waiting[request.tier].remove(request)
             self.waiting_count -= 1
@@ -309,8 +322,8 @@ class Replica:
     def used_blocks(self, at_ps: int) -> int:
         """Return blocks in use at a moment inside (or at the end of) the plan."""
         begun = self._steps_begun(at_ps)
-        grown = self._growth_blocks(begun) if begun and not self._new else 0
-        return self.blocks - self.free + grown
+        grown = self._growth_blocks(begun) - self._grown if begun and not self._new else 0
+        return self.blocks - self.kv.free + grown
 
     def _emitted(self, request: Request, at_ps: int) -> int:
         if request.token < 0:
@@ -330,10 +343,6 @@ class Replica:
 
     # blocks ----------------------------------------------------------------------------------
 
-    def _take(self, blocks: int) -> None:
-        self.free -= blocks
-        self.taken += blocks
-
     def _growth_blocks(self, steps: int) -> int:
         """Return the blocks that the decodes take over the next `steps` iterations."""
         rounds, rest = divmod(steps, self.block_tokens)
@@ -343,7 +352,7 @@ class Replica:
     def _most_steps(self, steps: int) -> int:
         """Return how many of so many decode iterations the free blocks allow, one at least."""
         size = self.block_tokens
-        free = self.free - 1 if self.rule.spare_block else self.free
+        free = self.kv.free + self._grown - self.rule.spare_block
         if (steps // size + 1) * self.decodes <= free:
             return steps
         rounds, left = divmod(free, self.decodes)
@@ -361,8 +370,8 @@ class Replica:
     def _short(self) -> bool:
         """Whether some decode does not get the block that it asks for."""
         need = self._decode_need()
-        if need != self.free:
-            return need > self.free
+        if need != self.kv.free:
+            return need > self.kv.free
         if not (self.rule.spare_block and self.decodes):
             return False
         last = max((request for request in self.running.values() if request.token >= 0), key=_rank)
@@ -383,17 +392,16 @@ class Replica:
         if victim is self.partial:
             self.partial = None
             context = victim.computed
-            victim.held = rule.blocks_of(victim.target if rule.whole_prompt else context)
+            blocks = rule.blocks_of(victim.target if rule.whole_prompt else context)
         else:
             context = victim.base + self.generation
-            victim.held = rule.blocks_of(context)
+            blocks = rule.blocks_of(context)
             victim.emitted = victim.output - (victim.end - self.generation)
-        victim.hashed = context // self.block_tokens if rule.keeps_blocks else 0
-        victim.mark = self.taken + self.free
-        if victim.token >= 0:
+            if self._grown and victim.phase == self.generation % self.block_tokens:
+                self._grown -= 1
+                blocks += 1
             self._leave_decode(victim, context)
-        else:
-            self.free += victim.held
+        self.kv.preempt(victim, blocks, context)
         victim.target = victim.prompt + victim.emitted
         victim.computed = 0
         victim.preemptions += 1
@@ -402,32 +410,19 @@ class Replica:
         self.waiting_count += 1
         return victim
 
-    def _own_blocks(self, request: Request) -> int:
-        """Return how many leading blocks a preempted request would still find."""
-        left = request.held - max(0, self.taken - request.mark)
-        return max(0, min(request.hashed, left))
-
-    def _find_again(self, request: Request, blocks: int) -> None:
-        """Give a preempted request its leading blocks back: they leave the middle of the free queue."""
-        self.free -= blocks
-        request.computed = blocks * self.block_tokens
-        for queue in self.waiting:
-            for other in queue:
-                if other.hashed and other.mark > request.mark:
-                    other.mark -= blocks
-
     # planning --------------------------------------------------------------------------------
 
     def _next_chunk(self, partial: Request, budget: int) -> int:
         """Plan the next chunk of the prompt that is partly done; return its tokens."""
         rule = self.rule
         chunk = min(partial.target - partial.computed, budget)
+        want = 0
         if not rule.whole_prompt:
             want = rule.blocks_of(partial.computed + chunk) - rule.blocks_of(partial.computed)
-            while want > self.free - self._decode_need():
+            while want > self.kv.free:
                 if self._preempt() is partial:
                     return 0
-            self._take(want)
+        self.kv.extend(partial, want, partial.computed + chunk)
         self.partial = None
         self._put_in(partial, chunk)
         return chunk
@@ -444,8 +439,6 @@ class Replica:
     def _admit(self, at_ps: int, budget: int) -> None:
         """Plan the first chunks of waiting requests, in order, until the first that cannot go."""
         rule = self.rule
-        # Decodes that stand still in an iteration of prompts take no block.
-        needed = 0 if rule.prompts_apart else self._decode_need()
         longest = 0
         while self.ready and budget > 0 and len(self.running) < self.max_sequences:
             request = self.ready.popleft()
@@ -456,8 +449,8 @@ class Replica:
             queue = next(queue for queue in self.waiting if queue)
             request = queue[0]
             target = request.target
-            again = self._own_blocks(request) if request.hashed else 0
-            earlier = request.computed + again * self.block_tokens
+            found = self.kv.found(request) if request.sender < 0 else 0
+            earlier = request.computed + found * self.block_tokens
             chunk = target - earlier
             if rule.chunked:
                 chunk = min(chunk, budget)
@@ -467,23 +460,24 @@ class Replica:
                 if tokens > (rule.token_budget if rule.padded_budget else budget):
                     break
             kept = self.watermark if rule.watermark_always or self.running else 0
-            if rule.blocks_of(target) + kept > self.free - needed:
+            if self.kv.missing(request, found) + kept > self.kv.free:
                 break
             queue.popleft()
             self.waiting_count -= 1
             if request.sender >= 0:
                 self.remote -= 1
-                self._take(rule.blocks_of(target))
+                self.kv.admit(request, 0, rule.blocks_of(target), request.computed)
                 self.loading[request.number] = request
                 self.begun.append(request)
                 continue
             self.running[request.order] = request
             if request.prefill_started_ps == UNSEEN:
                 request.prefill_started_ps = at_ps
-            if again:
-                self._find_again(request, again)
-            request.hashed = 0
-            self._take(rule.blocks_of(target if rule.whole_prompt else earlier + chunk) - again)
+            if request.cached < 0:
+                request.cached = found * self.block_tokens
+            blocks = rule.blocks_of(target if rule.whole_prompt else earlier + chunk)
+            self.kv.admit(request, found, blocks, earlier + chunk)
+            request.computed = earlier
             self._put_in(request, chunk)
             budget -= chunk
 
@@ -492,8 +486,6 @@ class Replica:
         decodes, context = self.decodes, self.context
         if self._stands:
             decodes = context = 0
-        else:
-            self._take(self._decode_need())
         costs = self.costs
         duration_ps = costs.iteration_ps(decodes, context, self._new)
         level_mw = costs.prefill_mw
@@ -544,7 +536,7 @@ class Replica:
         remaining = request.output - request.emitted
         if not remaining:
             del self.running[request.order]
-            self.free += self.rule.blocks_of(context)
+            self.kv.give(request, self.rule.blocks_of(context))
             self.done.append(request)
             return
         generation = self.generation
@@ -560,6 +552,11 @@ class Replica:
         self.context += context
         heappush(self.ends, (request.end, token, request))
 
+    def _answered(self, request: Request, context: int) -> None:
+        """See a request off whose last token is out."""
+        self._leave_decode(request, context)
+        self.kv.give(request, self.rule.blocks_of(context))
+
     def _leave_decode(self, request: Request, context: int) -> None:
         size = self.block_tokens
         phase = request.phase
@@ -567,7 +564,6 @@ class Replica:
         self.phases[phase + size] -= 1
         self.decodes -= 1
         self.context -= context
-        self.free += -(-context // size)
         request.token = -1
         self._stale_power = True
 

@@ -30,16 +30,27 @@ class Fleet:
         Width of the power bins. [ps]
     leap
         Whether replicas take runs of pure decode as one.
+    piece_tokens
+        Tokens of a named piece of a prompt; 0 where requests share nothing.
     """
 
     def __init__(
-        self, service: str, rule: BatchRule, *, tiers: int, cells: int, bin_ps: int, leap: bool
+        self,
+        service: str,
+        rule: BatchRule,
+        *,
+        tiers: int,
+        cells: int,
+        bin_ps: int,
+        leap: bool,
+        piece_tokens: int = 0,
     ) -> None:
         self._service = service
         self._rule = rule
         self._tiers = tiers
         self._bin_ps = bin_ps
         self._leap = leap
+        self._piece_tokens = piece_tokens
         self._replicas: list[Replica | None] = []
         self.ends: list[int] = []
         """When each slot's plan ends; NEVER if it has none. [ps]"""
@@ -56,7 +67,7 @@ class Fleet:
         self.bins: list[MeterBin] = []
         """Power bins that ended and were not taken yet."""
         self.closed = False
-        self._gone_energy = 0
+        self._gone_energy = self._gone_looked = self._gone_hit = 0
         self._slot: dict[int, int] = {}
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
@@ -113,6 +124,7 @@ class Fleet:
             tiers=self._tiers,
             meter=PowerMeter(command.replica_id, host_mw, at_ps, self._bin_ps, self.bins),
             leap=self._leap,
+            piece_tokens=self._piece_tokens,
         )
         replica.max_sequences = max_sequences
         if None in self._replicas:
@@ -142,6 +154,8 @@ class Fleet:
         replica = self.at(slot)
         replica.meter.close(at_ps)
         self._gone_energy += replica.meter.total(at_ps)
+        self._gone_looked += replica.kv.looked_tokens
+        self._gone_hit += replica.kv.hit_tokens
         if slot in self.draining:
             self.draining.remove(slot)
         self._replicas[slot] = None
@@ -186,6 +200,13 @@ class Fleet:
             stage = "decode" if replica.role == "decode" else "entry"
             stages[stage] = stages.get(stage, 0.0) + rate_per_s
         return min(stages.values(), default=0.0)
+
+    def prefix_tokens(self) -> tuple[int, int]:
+        """Return the tokens that were looked up in KV blocks at admissions, and those found."""
+        return (
+            self._gone_looked + sum(replica.kv.looked_tokens for replica in self),
+            self._gone_hit + sum(replica.kv.hit_tokens for replica in self),
+        )
 
     def read_meters(self, at_ps: int) -> list[MeterBin]:
         """Return and forget the power bins that ended by `at_ps`."""

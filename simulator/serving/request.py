@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 #: `Request.first_token_ps` before there is one.
@@ -15,6 +16,7 @@ class Request:
         "arrived_ps",
         "attempts",
         "base",
+        "cached",
         "computed",
         "emitted",
         "end",
@@ -26,6 +28,7 @@ class Request:
         "order",
         "output",
         "phase",
+        "pieces",
         "preemptions",
         "prefill_started_ps",
         "prompt",
@@ -36,12 +39,22 @@ class Request:
         "token",
     )
 
-    def __init__(self, number: int, arrived_ps: int, prompt: int, output: int, tier: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        arrived_ps: int,
+        prompt: int,
+        output: int,
+        tier: int,
+        pieces: Sequence[int] = (),
+    ) -> None:
         self.number = number
         self.arrived_ps = arrived_ps
         self.prompt = prompt
         self.output = output
         self.tier = tier
+        self.pieces = pieces
+        """Names of what the prompt begins with; see `workload.requests.Prefixes`."""
         self.preemptions = 0
         self.attempts = 0
         self.restart()
@@ -58,6 +71,8 @@ class Request:
         self.end = -1
         self.base = 0
         self.phase = 0
+        self.cached = -1
+        """Prompt tokens that were found at the first admission; -1 before."""
         self.sender = -1
         """Slot of the prefill replica that its KV lies on while a decode replica waits for it; -1: none."""
         self.receiver = -1

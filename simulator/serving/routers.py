@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+#: How many leading KV blocks a request would find on a replica. [blocks]
+Found = Callable[[int], int]
 
 
 class Router(Protocol):
     """Chooses among replicas. Stateless: the crowd counts the turns."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int]) -> int:
+    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
         """Return one of `candidates`.
 
         Parameters
@@ -21,6 +24,8 @@ class Router(Protocol):
             Replicas that take requests, as ascending positions in `loads`; never empty.
         loads
             Requests in flight by replica, waiting ones among them. [count]
+        found
+            Tells how many leading KV blocks the request would find on a replica. [blocks]
         """
         ...
 
@@ -29,7 +34,7 @@ class Router(Protocol):
 class RoundRobin:
     """One after the other."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int]) -> int:
+    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
         """Return the candidate whose turn it is."""
         return candidates[turn % len(candidates)]
 
@@ -38,9 +43,30 @@ class RoundRobin:
 class LeastOutstanding:
     """The replica with the fewest requests in flight; the lowest-numbered of equals."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int]) -> int:
+    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
         """Return the least loaded candidate."""
         return min(candidates, key=loads.__getitem__)
+
+
+@dataclass(frozen=True)
+class PrefixAware:
+    """The replica that remembers most of the prompt, among those that are not much busier than another.
+
+    Of replicas that remember as much, the least loaded, the lowest-numbered of equals.
+
+    Parameters
+    ----------
+    most_ahead
+        A replica with more requests in flight than this above the fewest is passed over. [count]
+    """
+
+    most_ahead: int = 8
+
+    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
+        """Return the candidate that remembers most."""
+        bound = min(loads[slot] for slot in candidates) + self.most_ahead
+        calm = [slot for slot in candidates if loads[slot] <= bound]
+        return max(calm, key=lambda slot: (found(slot), -loads[slot], -slot))
 
 
 class SiteShares:
@@ -99,7 +125,12 @@ class Dispatch:
         self.shares: SiteShares | None = None
 
     def pick(
-        self, stage: str, candidates: Sequence[int], loads: Sequence[int], sites: Sequence[str]
+        self,
+        stage: str,
+        candidates: Sequence[int],
+        loads: Sequence[int],
+        sites: Sequence[str],
+        found: Found,
     ) -> int | None:
         """Return a replica for the next request of a stage; None if none is open to it.
 
@@ -113,6 +144,8 @@ class Dispatch:
             Requests in flight by replica. [count]
         sites
             Site by replica.
+        found
+            As `Router.pick`.
         """
         if not candidates:
             return None
@@ -126,4 +159,4 @@ class Dispatch:
             candidates = [slot for slot in candidates if sites[slot] == site]
         turn = self._turns.get((stage, site), 0)
         self._turns[stage, site] = turn + 1
-        return self._router.pick(turn, candidates, loads)
+        return self._router.pick(turn, candidates, loads, found)

@@ -35,6 +35,8 @@ class ServiceRules:
         A moment at or before the start, on a UTC hour: bins and hours are counted from it. [s]
     rows
         Rows held before `advance` comes back to have them taken.
+    piece_tokens
+        Tokens that one name of a prompt's pieces stands for; 0 where requests share nothing.
     cells, simulated_cells
         Requests are dealt in turn to this many cells, each with replicas of its own, and the
         router chooses within a cell; only the first cells are simulated.
@@ -52,6 +54,7 @@ class ServiceRules:
     weight: float = 1.0
     origin_s: float = 0.0
     rows: int = 65536
+    piece_tokens: int = 0
     cells: int = 1
     simulated_cells: int = 1
 
@@ -62,6 +65,11 @@ class ServiceRules:
             )
         if self.origin_s > 0.0:
             raise ValueError(f"service {self.name}: origin_s {self.origin_s} is after the start")
+        if self.piece_tokens % self.rule.block_tokens:
+            raise ValueError(
+                f"service {self.name}: prefixes of pieces of {self.piece_tokens} tokens do not go with "
+                f"blocks of {self.rule.block_tokens}"
+            )
         if not 1 <= self.simulated_cells <= self.cells:
             raise ValueError(
                 f"service {self.name}: {self.simulated_cells} of {self.cells} cells cannot be simulated"

@@ -28,7 +28,7 @@ class StaticReplica(Replica):
         super().finish(at_ps)
         if not self.running:
             self.decodes = self.context = 0
-            self.free = self.blocks
+            self.kv.free = self.blocks
             self._stale_power = True
         elif filled:
             self.decodes = self._places
@@ -61,7 +61,7 @@ class StaticReplica(Replica):
         self.waiting_count -= count
         self._places, self._longest = count, prompt
         self._new.extend([(prompt, 0)] * count)
-        self.free -= count * rule.blocks_of(prompt + output - 1)
+        self.kv.free -= count * rule.blocks_of(prompt + output - 1)
 
     def _admit(self, at_ps: int, budget: int) -> None:
         """Nobody joins a batch that runs."""
@@ -88,5 +88,5 @@ class StaticReplica(Replica):
         self._join_token += 1
         heappush(self.ends, (request.end, request.token, request))
 
-    def _leave_decode(self, request: Request, context: int) -> None:
+    def _answered(self, request: Request, context: int) -> None:
         request.token = -1

@@ -76,6 +76,7 @@ class TwinCrowd:
             cells=rules.simulated_cells,
             bin_ps=_BIN_PS,
             leap=leap,
+            piece_tokens=rules.piece_tokens,
         )
         self._ledger = Ledger(
             rules.name,
@@ -238,7 +239,13 @@ class TwinCrowd:
         """Send a request to a replica, to the lobby if none is open, or away."""
         fleet, bound = self._fleet, self._limit.queued_per_replica
         cell = request.number % self.rules.cells
-        slot = self._dispatch.pick(self._entry_stages[cell], fleet.entry[cell], fleet.loads, fleet.sites)
+        slot = self._dispatch.pick(
+            self._entry_stages[cell],
+            fleet.entry[cell],
+            fleet.loads,
+            fleet.sites,
+            lambda slot: fleet.at(slot).kv.found(request),
+        )
         if slot is None:
             if bound is not None and sum(map(len, self._lobby)) >= bound:
                 self._ledger.end(request, SHED, self._now, -1, -1)
@@ -342,7 +349,8 @@ class TwinCrowd:
         request.computed = request.target - 1
         fleet = self._fleet
         able = self._able(request)
-        slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites)
+        # What a decode replica remembers does not matter: the KV comes in whole.
+        slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites, lambda _: 0)
         if slot is not None:
             request.receiver = slot
             self._between += 1
@@ -542,6 +550,8 @@ class TwinCrowd:
         for replica in self._fleet:
             flying.extend(replica.held(self._now))
         totals = self._ledger.counters.totals()
+        looked, hit = self._fleet.prefix_tokens()
+        totals["prefix_tokens_looked"], totals["prefix_tokens_hit"] = looked, hit
         totals["in_flight"] = len(flying)
         totals["tokens_in_flight"] = sum(request.prompt + request.output for request, _ in flying)
         totals["tokens_emitted_in_flight"] = sum(emitted for _, emitted in flying)

@@ -8,6 +8,7 @@ they hold until they are taken again; Sarathi and vLLM V0 as Vidur walks them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from simulator.serving.crowd import AddReplica, Stop
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
-from simulator.workload.requests import RequestTable
+from simulator.workload.requests import Prefixes, RequestTable
 
 #: Picoseconds of an iteration: fixed, each new token, each sequence, each remembered token, each pair.
 FIXED, TOKEN, SEQUENCE, CONTEXT, PAIR = 4_000_000_000, 31_000_000, 7_000_000, 1_300_001, 11_000
@@ -44,7 +45,8 @@ def rank(request):
 
 
 def decoding(request):
-    return request["out"] > 0 and request["done"] == request["prompt"] + request["out"] - 1
+    """Whether it has given a token since it began, or began again: all else are prompts."""
+    return request["out"] > request["before"]
 
 
 class Plain:
@@ -73,7 +75,7 @@ class Plain:
 
     def preempt(self, victim):
         self.give(victim)
-        victim.update(done=0, lost=victim["lost"] + 1)
+        victim.update(done=0, before=victim["out"], lost=victim["lost"] + 1)
         self.running.remove(victim)
         self.waiting.append(victim)
         self.waiting.sort(key=rank)
@@ -81,7 +83,7 @@ class Plain:
     def run(self, requests):
         """Return {number: (first token, end, preemptions)} in picoseconds, None for a shed request."""
         answers, now = {}, 0
-        coming = [dict(r, done=0, out=0, lost=0, first=None, table=[]) for r in requests]
+        coming = [dict(r, done=0, out=0, before=0, lost=0, first=None, table=[]) for r in requests]
         while coming or self.waiting or self.running:
             if not self.waiting and not self.running:
                 now = max(now, coming[0]["at"])
@@ -109,8 +111,8 @@ class Plain:
                     self.running.remove(request)
                     self.give(request)
                     answers[request["number"]] = (request["first"], now, request["lost"])
-            held = sum(len(r["table"]) for r in self.running)
-            assert held + len(self.queue) == self.blocks
+            held = {block for r in self.running for block in r["table"]}
+            assert len(held) + len(self.queue) == self.blocks
         assert sorted(self.queue) == list(range(self.blocks))
         return answers
 
@@ -350,3 +352,185 @@ def test_the_twin_equals_batching_written_out(engine, requests, blocks, size, se
             )
         ]
     )
+
+
+#: Tokens of a piece of a prompt that has a name.
+PIECE = 16
+
+
+@st.composite
+def conversations(draw):
+    """Requests whose prompts begin like earlier ones, up to some piece: gap, prompt, output, tier, names."""
+    found, paths = [], [()]
+    for number in range(draw(st.integers(1, 25))):
+        begin = draw(st.sampled_from(paths))
+        begin = begin[: draw(st.integers(0, len(begin)))]
+        prompt = draw(st.integers(max(1, PIECE * len(begin)), PIECE * len(begin) + 50))
+        names = begin + tuple(100 * number + i for i in range(-(-prompt // PIECE) - len(begin)))
+        paths.append(names)
+        found.append(
+            (draw(st.integers(0, 20)), prompt, draw(st.integers(1, 30)), draw(st.integers(0, 1)), names)
+        )
+    return found
+
+
+def shared_run(requests, *, blocks, size, sequences, budget, piece, leap=True):
+    """Return {number: (first token, end, preemptions, found)}, and the counters."""
+    arrived_s = np.cumsum([row[0] for row in requests]) / 64.0
+    names = [row[4] for row in requests]
+    offsets = np.cumsum([0, *map(len, names)])
+    table = RequestTable(
+        arrived_s,
+        *(np.array([row[column] for row in requests]) for column in (1, 2, 3)),
+        prefixes=Prefixes(offsets, np.array([name for path in names for name in path]), PIECE),
+    )
+    rule = batch_rule(
+        "vllm-v1", max_sequences=sequences, token_budget=budget, block_tokens=size, watermark_fraction=0.0
+    )
+    rules = ServiceRules(
+        "chat", tiers=("gold", "plain"), ttft_slo_s=(1.0, 1.0), rule=rule, piece_tokens=piece
+    )
+    crowd = TwinCrowd(rules, leap=leap)
+    crowd.apply(AddReplica(7, "here", "mixed", 1, PROFILE, blocks), 0.0)
+    crowd.feed(table, math.inf)
+    crowd.advance(5000.0)
+    counters = crowd.counters()
+    rows = crowd.take_rows()
+    found = {}
+    for number, state, first_s, end_s, lost, cached in zip(
+        *(
+            np.asarray(rows[name]).tolist()
+            for name in ("request_id", "state", "first_token_s", "finished_s", "preemptions", "cached_tokens")
+        ),
+        strict=True,
+    ):
+        if state == "shed":
+            found[number] = None
+        else:
+            found[number] = round(first_s * 1e12), round(end_s * 1e12), lost, cached
+    return found, counters
+
+
+class SharedV1(VllmV1):
+    """vLLM V1 as before, with blocks that are named by what the prompt begins with."""
+
+    def name(self, request, place):
+        ends, piece = (place + 1) * self.size, place * self.size // PIECE
+        if ends <= request["prompt"] and piece < len(request["names"]):
+            return request["names"][piece], place * self.size % PIECE
+        return "own", request["number"], place
+
+    def slots(self, request, new):
+        missing = pieces(request["done"] + new, self.size) - len(request["table"])
+        if missing > len(self.queue):
+            return False
+        self.take(request, missing)
+        for place in range((request["done"] + new) // self.size):
+            block = request["table"][place]
+            if block not in self.holds:
+                self.clock += 1
+                self.holds[block] = (self.name(request, place), self.clock)
+        return True
+
+    def give(self, request):
+        mine, request["table"] = request["table"], []
+        users = Counter(block for other in self.running for block in other["table"])
+        self.queue.extend(block for block in reversed(mine) if not users[block])
+
+    def leading(self, request):
+        found = []
+        for place in range((request["prompt"] + request["out"] - 1) // self.size):
+            same = [
+                (since, block)
+                for block, (name, since) in self.holds.items()
+                if name == self.name(request, place)
+            ]
+            if not same:
+                break
+            found.append(min(same)[1])
+        return found
+
+    def plan(self):
+        self.clock = getattr(self, "clock", 0)
+        members, room, lost_any = [], self.budget, False
+        for request in list(self.running):
+            if request not in self.running or not room:
+                continue
+            new = min(request["prompt"] + request["out"] - request["done"], room)
+            while request in self.running and not self.slots(request, new):
+                victim = max(self.running, key=rank)
+                for member in [m for m in members if m[0] is victim]:
+                    members.remove(member)
+                    room += member[1]
+                self.preempt(victim)
+                lost_any = True
+            if request in self.running:
+                members.append((request, new))
+                room -= new
+        if not self.running:
+            lost_any = False
+        while self.waiting and not lost_any and room and len(self.running) < self.sequences:
+            request = self.waiting[0]
+            total = request["prompt"] + request["out"]
+            found = self.leading(request)
+            unused = [block for block in found if block in self.queue]
+            if pieces(total, self.size) - len(found) + len(unused) > len(self.queue):
+                break
+            self.waiting.pop(0)
+            self.running.append(request)
+            for block in unused:
+                self.queue.remove(block)
+            request["table"] = found
+            request["done"] = len(found) * self.size
+            request.setdefault("cached", request["done"])
+            self.found[request["number"]] = request["cached"]
+            new = min(total - request["done"], room)
+            assert self.slots(request, new)
+            members.append((request, new))
+            room -= new
+        return members
+
+    def run(self, requests):
+        self.found = {}
+        return super().run(requests)
+
+
+bounds_of_sharing = {
+    "blocks": st.integers(8, 60),
+    "size": st.sampled_from([4, 8, 16]),
+    "sequences": st.integers(1, 8),
+    "budget": st.integers(8, 160),
+}
+
+
+@settings(max_examples=50)
+@given(requests=conversations(), **bounds_of_sharing)
+def test_where_nobody_shares_names_change_nothing(requests, **bounds):
+    alone = [(*row[:4], ()) for row in requests]
+    assert shared_run(alone, piece=PIECE, **bounds)[0] == shared_run(alone, piece=0, **bounds)[0]
+
+
+@settings(max_examples=50)
+@given(requests=conversations(), **bounds_of_sharing)
+def test_leaping_over_named_blocks_equals_stepping(requests, **bounds):
+    assert shared_run(requests, piece=PIECE, **bounds) == shared_run(
+        requests, piece=PIECE, leap=False, **bounds
+    )
+
+
+@settings(max_examples=80)
+@given(requests=conversations(), **bounds_of_sharing)
+def test_shared_blocks_equal_those_of_a_plain_cache(requests, blocks, size, sequences, budget):
+    found, _ = shared_run(requests, blocks=blocks, size=size, sequences=sequences, budget=budget, piece=PIECE)
+    arrived_s = (np.cumsum([row[0] for row in requests]) / 64.0).tolist()
+    plain = SharedV1(blocks, size, sequences, budget, 0)
+    written_out = plain.run(
+        [
+            {"number": i, "at": round(at * 1e12), "prompt": p, "output": o, "tier": t, "names": names}
+            for i, (at, (_, p, o, t, names)) in enumerate(zip(arrived_s, requests, strict=True))
+        ]
+    )
+    assert found == {
+        number: None if times is None else (*times, plain.found[number])
+        for number, times in written_out.items()
+    }
