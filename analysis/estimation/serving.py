@@ -15,6 +15,7 @@ from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks
 from simulator.performance.decoder_time import LONGEST_FULL_WINDOW, Deployment
 from simulator.performance.serving import PS_PER_S, ServingProfile, prefill_pairs, serving_profile
+from simulator.performance.serving_coefficients import EngineCoefficients
 from simulator.serving.closed_loop import ROUNDS, LoadTest, run_load_test
 
 #: A file must have the columns of one source or of the other; rows say which is missing.
@@ -78,20 +79,22 @@ def outcome(case: ServingCase) -> Outcome:
 
 def stage_profile(case: ServingCase, stage: Stage) -> ServingProfile:
     """Return time and watts of a replica of one stage."""
-    return _profile(
+    return profile_of(
         case.architecture, case.gpu, stage.deployment, case.engine, case.precision, case.kv_precision
     )
 
 
-@lru_cache(maxsize=512)
-def _profile(
+def fresh_profile(
     architecture: Architecture,
     gpu: GpuSpec,
     deployment: Deployment,
     engine: str,
     precision: str,
     kv_precision: str,
+    *,
+    law: EngineCoefficients | None = None,
 ) -> ServingProfile:
+    """Return time and watts of a replica, with given coefficients of its engine or the shipped ones."""
     return serving_profile(
         architecture,
         gpu,
@@ -103,7 +106,12 @@ def _profile(
         kv_precision=kv_precision,
         cpu_overhead_s=0.0,
         most_tokens=TOKEN_BUDGET * deployment.attention_data_parallel,
+        engine_law=law,
     )
+
+
+#: Profiles by deployment: many rows share one.
+profile_of: Callable[..., ServingProfile] = lru_cache(maxsize=512)(fresh_profile)
 
 
 def kv_tokens(case: ServingCase, stage: Stage) -> float:

@@ -262,7 +262,16 @@ REPLACED = {
         "tensor_parallel: 1",
         "workloads.chat.tensor_parallel: llama-3.3-70b in fp8 over 1 GPUs of 75 GiB",
     ),
-    "a rate the GPU has not": ("precision: fp8", "precision: fp4", "h100-sxm has no fp4 rate in the catalog"),
+    "experts of a dense model": (
+        "tensor_parallel: 4",
+        "tensor_parallel: 4\n    expert_parallel: 2",
+        "is dense: expert_parallel has nothing to deal",
+    ),
+    "a cut without a size": (
+        "tensor_parallel: 4",
+        "tensor_parallel: 4\n    transform: prune-depth",
+        "prune-depth needs `keep`",
+    ),
     "more replicas than fit": ("max: 4", "max: 40", "40 replicas of 4 GPUs; the pools have room for 16"),
     "fewer at most than at least": (
         "{min: 2, max: 4,",

@@ -1,0 +1,177 @@
+"""Rows of silicon points and of ML.ENERGY become cases; what cannot be predicted says why."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from click.testing import CliRunner
+
+from analysis.estimation.serving import outcome, predictor
+from analysis.estimation.serving_cases import CaseReader
+from simulator.catalog.shelf import Catalog
+from simulator.cli.commands import datahall
+from simulator.foundation.errors import DatahallError
+from simulator.performance.decoder_time import Deployment
+
+SILICON = {
+    "id": "x",
+    "backend": "vllm",
+    "model_path": "meta-llama/Llama-3.1-70B",
+    "system": "h200_sxm",
+    "precision": "fp8",
+    "mode": "agg",
+    "isl": "1024",
+    "osl": "1024",
+    "gemm_quant_mode": "fp8",
+    "moe_quant_mode": "fp8",
+    "batch_size": "16.0",
+    "tp_size": "4.0",
+    "attention_dp_size": "1.0",
+    "moe_tp_size": "4.0",
+    "moe_ep_size": "1.0",
+}
+ENERGY = {
+    "gpu_model": "H100",
+    "model_id": "meta-llama/Llama-3.1-70B-Instruct",
+    "num_gpus": "4",
+    "tensor_parallel": "4.0",
+    "expert_parallel": "1.0",
+    "data_parallel": "1.0",
+    "weight_precision": "bfloat16",
+    "avg_batch_size": "8",
+    "avg_output_len": "350",
+    "task": "lm-arena-chat",
+}
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return CaseReader(Catalog.shipped())
+
+
+def predicted(**changes):
+    return predictor(Catalog.shipped())({**SILICON, **changes})
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("deepseek-ai/DeepSeek-R1-0528", "deepseek-v3"),
+        ("nvidia/DeepSeek-V3.1-NVFP4", "deepseek-v3"),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b"),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "llama-3.1-8b"),
+        ("google/gemma-3-27b-it", "gemma-3-27b"),
+        ("MiniMaxAI/MiniMax-M2.5", "minimax-m2"),
+        ("moonshotai/Kimi-K2.5", "kimi-k2"),
+    ],
+)
+def test_published_ids_find_their_shape(reader, said, name):
+    assert reader.architecture(said).name == name
+
+
+@pytest.mark.parametrize(
+    "said", ["deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "acme/Llama-9-70B", "Qwen/Qwen3-235B-A22B-Vision"]
+)
+def test_another_model_is_refused_with_the_nearest(reader, said):
+    with pytest.raises(DatahallError, match="no model"):
+        reader.architecture(said)
+
+
+def test_gpus_by_a_sources_name(reader):
+    assert reader.gpu("h100_sxm").name == "h100-sxm"
+    assert reader.gpu("gb200").name == "gb200"
+    assert reader.gpu("a100_sxm").name == "a100-sxm-80gb"
+    with pytest.raises(DatahallError, match="did you mean 'h200-sxm'"):
+        reader.gpu("h220_sxm")
+
+
+@pytest.mark.parametrize(
+    ("columns", "deployment", "users"),
+    [
+        # tensor, attention groups, experts cut, experts dealt
+        ((8, 1, 8, 1), Deployment(8, 1, 1), 16),
+        ((8, 1, 1, 8), Deployment(8, 1, 8), 16),
+        ((4, 4, 1, 16), Deployment(1, 4, 4), 64),  # both degrees written for four GPUs
+        ((64, 1, 8, 8), Deployment(8, 1, 8), 16),  # cut and dealt over the same eight
+        ((1, 64, 8, 8), Deployment(1, 8, 8), 1024),
+        ((72, 1, 72, 1), Deployment(1, 72, 72), 16),  # 72 do not cut 128 heads
+    ],
+)
+def test_degrees_as_the_source_writes_them(reader, columns, deployment, users):
+    names = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
+    row = {**SILICON, "model_path": "deepseek-ai/DeepSeek-V3", "system": "b200_sxm"}
+    case = reader.case({**row, **dict(zip(names, map(str, columns), strict=True))})
+    assert case.decode.deployment == deployment
+    assert case.users == users
+
+
+def test_more_users_and_longer_prompts_take_longer():
+    base = predicted()
+    wide = {"precision": "", "gemm_quant_mode": ""}
+    for change in ({"batch_size": "32"}, {"isl": "4096"}, {"tp_size": "2.0"}, wide):
+        slower = predicted(**change)
+        assert slower["predicted_tpot_ms"] > base["predicted_tpot_ms"]
+        assert slower["predicted_ttft_ms"] > base["predicted_ttft_ms"]
+
+
+def test_h200_follows_from_h100_by_its_bandwidth():
+    """No coefficient knows an H200; decoding is faster by less than the ratio of bandwidths."""
+    slow, fast = predicted(system="h100_sxm"), predicted(system="h200_sxm")
+    assert 1.1 < slow["predicted_tpot_ms"] / fast["predicted_tpot_ms"] < 4.8 / 3.35
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "disagg"}, "the batch on each replica is not known"),
+        ({"isl": ""}, "isl and osl must be positive"),
+        ({"batch_size": ""}, "the number of users is not known"),
+        ({"tp_size": "eight"}, "tp_size: 'eight' is not a number"),
+        ({"tp_size": "1.0", "precision": "", "system": "h100_sxm"}, "leave no room"),
+    ],
+)
+def test_refusals_say_what_is_missing(change, message):
+    with pytest.raises(DatahallError, match=message):
+        predicted(**change)
+
+
+def test_a_steady_state_has_watts_over_all_its_gpus_and_joules(reader):
+    found = outcome(reader.case(ENERGY))
+    assert 4 * 400 < found.power_w < 4 * 500  # ML.ENERGY v3: 1,765 W
+    assert found.joules_per_token == pytest.approx(found.power_w * found.tpot_s / 8)
+    with pytest.raises(DatahallError, match="images and video run an encoder"):
+        reader.case({**ENERGY, "task": "image-chat"})
+
+
+def test_the_command_keeps_rows_and_order(tmp_path):
+    rows = [SILICON, {**SILICON, "model_path": "acme/none"}, {**SILICON, "batch_size": "4.0"}]
+    source, out = tmp_path / "cases.csv", tmp_path / "out.csv"
+    with source.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(SILICON))
+        writer.writeheader()
+        writer.writerows(rows)
+    result = CliRunner().invoke(datahall, ["estimate", "serving", str(source), "-o", str(out)])
+    assert result.exit_code == 0, result.output
+    with out.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["model_path"] for row in found] == [row["model_path"] for row in rows]
+    assert float(found[0]["predicted_tpot_ms"]) > float(found[2]["predicted_tpot_ms"]) > 0
+    assert float(found[0]["predicted_joules_per_token"]) > 0
+    assert found[1]["predicted_tpot_ms"] == ""
+    assert "no model 'acme/none'" in found[1]["refused"]
+
+
+def test_two_prompts_and_answers_at_once_of_a_pool_apart(reader):
+    """Prefill apart from decode: a first token needs its prompt, a step, and what the others hold up."""
+    degrees = {
+        f"{stage}_{name}": "8" if name == "tp_size" else "1"
+        for stage in ("prefill", "decode")
+        for name in ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "num_workers")
+    }
+    row = {**SILICON, **degrees, "mode": "disagg", "decode_batch_size": "8", "prefill_batch_size": "1"}
+    few, many = (outcome(reader.case({**row, "decode_batch_size": count})) for count in ("8", "64"))
+    assert few.ttft_s < many.ttft_s
+    assert few.tpot_s < many.tpot_s
+    assert few.power_w > 0
