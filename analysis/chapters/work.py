@@ -136,7 +136,84 @@ def training(material: Material) -> str:
         "network, losses and cooling; IT W per GPU is the GPU and its share of the host while held.",
         *_left_out(len(jobs)),
     ]
-    return table(columns, rows) + table(heads, drawn, text_columns=2) + paragraphs(said) + _layouts(material)
+    return (
+        table(columns, rows)
+        + table(heads, drawn, text_columns=2)
+        + paragraphs(said)
+        + material.figure("gpu_time")
+        + _reliability(material)
+        + _swings(material)
+        + _layouts(material)
+    )
+
+
+def _reliability(material: Material) -> str:
+    """Return effective time as simulated and by the laws, and what goes into them."""
+    rows, bends = [], []
+    for job in material.digest["training"][:_MOST_ROWS]:
+        law = job["reliability"]
+        if law["interval_s"] is None:
+            continue
+        rows.append(
+            [
+                job["job"],
+                law["calibration"] or "nothing fails",
+                percent(job["ettr_fraction"]),
+                percent(law["ettr_law_fraction"]),
+                percent(law["ettr_first_order_fraction"]),
+                "never" if law["mean_time_s"] is None else seconds_text(law["mean_time_s"]),
+                seconds_text(law["restart_s"]),
+                seconds_text(law["interval_s"]),
+                seconds_text(law["save_s"]),
+                seconds_text(law["lag_s"]),
+            ]
+        )
+        if law["law_bends"]:
+            bends.append(f"{job['job']}: the laws hardly apply, {'; '.join(law['law_bends'])}.")
+    if not rows:
+        return ""
+    heads = ["Job", "Rates", "ETTR simulated", "ETTR, renewal law", "ETTR, first order", "Failure every",
+             "Back after", "Saves every", "Stop", "Durable after"]  # fmt: skip
+    said = [
+        "The renewal law holds to all orders for exponential failures, one restart after another; the first "
+        "order, 1 - N r (u + dt/2), is left out where a failure costs more than a fifth of the time to the "
+        "next. Rates: `infrastructure` counts parts that failed, `observed` jobs that stopped.",
+        *bends,
+    ]
+    return "<h3>Effective time beside the laws</h3>" + table(heads, rows, text_columns=2) + paragraphs(said)
+
+
+def _swings(material: Material) -> str:
+    """Return how far and how fast each job's power swings."""
+    rows = []
+    for job in material.digest["training"][:_MOST_ROWS]:
+        swing = job["swing"]
+        if swing is None:
+            continue
+
+        def watts(name: str, swing: dict[str, float | None] = swing, unit: str = "W") -> str:
+            value = swing[name]
+            return "n/a" if value is None else render(value, unit)
+
+        rows.append(
+            [
+                job["job"],
+                watts("step_w"),
+                seconds_text(swing["step_period_s"]),
+                watts("step_ramp_w_per_s", unit="W/s"),
+                watts("save_w"),
+                seconds_text(swing["save_period_s"]),
+                watts("stop_w"),
+            ]
+        )
+    if not rows:
+        return ""
+    heads = ["Job", "Swing in a step", "Every", "Ramp", "At a checkpoint", "Every", "At a failure"]
+    said = [
+        "IT watts of all its GPUs together, at full clock: from the busy part of a step to its end, where "
+        "all ranks wait, exchange and update at once. Nothing is smoothed but by the nodes' own supplies."
+    ]
+    return "<h3>Power swings</h3>" + table(heads, rows) + paragraphs(said)
 
 
 def _layouts(material: Material) -> str:

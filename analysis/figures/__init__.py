@@ -9,12 +9,23 @@ from collections.abc import Mapping
 from typing import Final
 
 from analysis.drawing import Draw
-from analysis.figures import carbon, cost, latency, load_duration, occupancy, power, queue, waterfall
+from analysis.figures import (
+    carbon,
+    cost,
+    gpu_time,
+    latency,
+    load_duration,
+    occupancy,
+    power,
+    queue,
+    waterfall,
+)
 
 FIGURES: Final[Mapping[str, Draw]] = {
     occupancy.NAME: occupancy.draw,
     queue.NAME: queue.draw,
     waterfall.NAME: waterfall.draw,
+    gpu_time.NAME: gpu_time.draw,
     latency.NAME: latency.draw,
     power.NAME: power.draw,
     load_duration.NAME: load_duration.draw,

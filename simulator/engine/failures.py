@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: many come in a row once in 23,000 runs.
 _IN_VAIN: Final = 1000
 
+#: Strikes of a pool between two looks at whether anything was done at all meanwhile.
+_STRIKES: Final = 10_000
+
 
 class Failures:
     """Failures and repairs of all pools."""
@@ -50,6 +53,8 @@ class Failures:
         self._incidents: dict[tuple[int, int], list[float]] = {}
         #: job -> (work it has kept, failures since that grew)
         self._kept: dict[int, tuple[float, int]] = {}
+        self._strikes = 0
+        self._most_done = -1.0
         #: Replicas of elastic jobs that are starting again beside them: (moment, job, pool, nodes).
         self._joining: list[tuple[float, int, int, tuple[int, ...]]] = []
         self._join_timer = engine.clock.timer(self._join_due, Priority.COMPLETION)
@@ -76,6 +81,8 @@ class Failures:
     def strike(self, pool_code: int, node: int, cause: Cause, repair_s: float, gpu: int = 0) -> None:
         """Let a cause hit a node, or the job that holds one GPU of it. [s]"""
         engine = self.engine
+        if engine.world.horizon_s == math.inf:
+            self._look_for_progress()
         pool = engine.pools[pool_code]
         jobs = (
             self.jobs_on(pool_code, (node,)) if cause.scope == "node" else self._job_at(pool_code, node, gpu)
@@ -261,6 +268,25 @@ class Failures:
                 )
             if failures == _IN_VAIN:
                 self.engine.world.notes.append(said)
+
+    def _look_for_progress(self) -> None:
+        """Refuse a run that waits for jobs which, through many failures, did nothing."""
+        engine, board = self.engine, self.engine.board
+        self._strikes += 1
+        if self._strikes % _STRIKES:
+            return
+        for pool in engine.pools:
+            for job, _ in engine.holders(pool.code):
+                board.refresh(job)
+        done = math.fsum(board.done) - board.unfinished
+        if done <= self._most_done:
+            job = next(job for job, state in enumerate(board.state) if state in ("queued", "running", "held"))
+            raise DatahallError(
+                f"the run will hardly ever be done: {_STRIKES:,} failures on, no job has got any further; "
+                f"job {board.job_id[job]!r} is {board.state[job]} with {board.done[job]:g} of "
+                f"{board.work[job]:g} done; lower `failures.rate_scale`, or give a `duration`"
+            )
+        self._most_done = done
 
     # ------------------------------------------------------------------ replicas that stand in
 

@@ -195,7 +195,7 @@ class Campus:
         jobs = self.jobs.columns()
         n = len(self.jobs.rows)
         jobs["pool"] = np.where(np.isnan(jobs["started_s"]), -1, 0).astype(np.int16)
-        jobs["bubble_share"] = np.array([1.0 - row["share"] for row in self.jobs.rows])
+        jobs["productive_share"] = np.array([row["share"] for row in self.jobs.rows])
         outages = np.array(self.outages or np.empty((0, 6)), dtype=float).reshape(-1, 6).T
         node = NodeFacts("hgx-h100-8", "h100-sxm", 8, 75.0, 900.0, 300_000.0, 1.3e6, 989e12)
         return SimpleNamespace(
@@ -359,6 +359,22 @@ def write_campus(
         sink.write(name, rows.columns())
     sink.write("events", campus.events.columns())
     sink.write("occupancy", occupancy)
+    parts = (("productive", 0.7), ("communication", 0.1), ("lost", 0.05), ("bubble", 0.15))
+    uses = [
+        (row["job_id"], use, share * row["gpu_seconds"])
+        for row in campus.jobs.rows
+        if row["kind"] == "training"
+        for use, share in parts
+    ]
+    sink.write(
+        "gpu_time",
+        {
+            "job_id": [row[0] for row in uses],
+            "kind": ["training"] * len(uses),
+            "use": [row[1] for row in uses],
+            "gpu_seconds": np.array([row[2] for row in uses]),
+        },
+    )
     sink.write("power", power.columns())
     sink.write("hourly", hourly.columns())
     services: list[dict[str, Any]] = []

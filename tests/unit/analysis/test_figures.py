@@ -37,9 +37,9 @@ def floats(column: list[str]) -> np.ndarray:
     return np.array([float(cell) if cell else np.nan for cell in column])
 
 
-def test_there_are_eight(drawings):
+def test_there_are_nine(drawings):
     assert list(drawings) == [
-        "occupancy", "queue", "waterfall", "latency", "power", "load_duration", "carbon", "cost",
+        "occupancy", "queue", "waterfall", "gpu_time", "latency", "power", "load_duration", "carbon", "cost",
     ]  # fmt: skip
     assert not [name for name, drawing in drawings.items() if isinstance(drawing, Missing)]
 
@@ -67,7 +67,7 @@ def test_a_figure_is_complete_and_the_same_every_time(campus_run, drawings, name
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_units_stand_in_every_column_behind_a_figure(drawings, name):
-    words = {"start_utc", "step", "service", "tier", "local_hour", "workload", "kind", "name"}
+    words = {"start_utc", "step", "job", "use", "service", "tier", "local_hour", "workload", "kind", "name"}
     units = (
         "_s",
         "_w",
@@ -202,6 +202,7 @@ def test_a_figure_that_a_run_cannot_have_says_why(make_run):
     reasons = {name: drawing.reason for name, drawing in found.items() if isinstance(drawing, Missing)}
     assert "no services" in reasons.pop("latency")
     assert "nothing queues" in reasons.pop("queue")
+    assert "no training job" in reasons.pop("gpu_time")
     assert reasons == {}
     alone = make_run("alone", days=1, service=False, research=False)
     with house_style():

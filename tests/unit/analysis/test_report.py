@@ -81,7 +81,7 @@ def test_the_report_needs_nothing_else(report):
 def test_every_chapter_and_figure_is_there(report):
     found = checked(report.read_text(encoding="utf-8"))
     assert set(CHAPTERS) <= set(found.ids)
-    assert found.tags.count("svg") == 8
+    assert found.tags.count("svg") == 9
     assert found.tags.count("h1") == 1
     assert found.tags.count("main") == 1
     files = {path.name for path in (report.parent / "figures").iterdir()}
