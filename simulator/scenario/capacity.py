@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +25,7 @@ from simulator.performance.layouts import nearest_fit
 from simulator.performance.training import check_divides
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
-from simulator.scenario.script import LeafFault, LinkFault, SwitchFault
+from simulator.scenario.script import LeafFault, LinkFault, NicFault, SwitchFault
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
@@ -94,7 +94,9 @@ def _fabrics(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
             yield Mistake(("sites", index, "fabric"), str(error))
             return
     for index, event in enumerate(scenario.script):
-        if isinstance(event, LeafFault | LinkFault | SwitchFault):
+        if isinstance(event, NicFault):
+            yield from _ports(scenario, catalog, ("script", index), event, fabrics)
+        elif isinstance(event, LeafFault | LinkFault | SwitchFault):
             key = event.kind.removesuffix("-fault")
             address = str(getattr(event, key))
             name, _, own = address.rpartition(".")
@@ -107,6 +109,19 @@ def _fabrics(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
                     yield Mistake(path, f"{address!r}: the site has leaves 0 to {fabric.switches - 1}")
             else:
                 yield from _parts(path, address, own, fabric, event)
+
+
+def _ports(
+    scenario: Scenario, catalog: Catalog, path: Route, event: NicFault, fabrics: Mapping[str, Fabric | None]
+) -> Iterator[Mistake]:
+    """Return what is wrong with ports that a node is to lose."""
+    full = scenario.pool_address(event.node.rpartition(".")[0])
+    site, _, pool = full.partition(".")
+    has = catalog.node(scenario.site(site).pool(pool).node).gpus_per_node
+    if fabrics[site] is None:
+        yield Mistake((*path, "node"), "has no effect: the site has one node and no fabric")
+    elif event.ports > has:
+        yield Mistake((*path, "ports"), f"{event.ports}: the node has {has} ports, one for each GPU")
 
 
 def _parts(
@@ -280,7 +295,8 @@ def _service(
         key = "tensor_parallel" if architecture.heads % ranks else "expert_parallel"
         yield Mistake((*at, key), str(error))
         return
-    engine = catalog.engine(service.engine.entry)
+    smallest_bytes = min(stock.gpu.memory_bytes for stock in pools)
+    engine = catalog.engine(service.engine.entry_on(smallest_bytes))
     try:
         rule = batch_rule(
             service.engine.policy or engine.scheduler,

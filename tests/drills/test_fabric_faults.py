@@ -177,6 +177,7 @@ def test_a_pod_s_switches_take_their_part_of_all_its_ways_up(drill, wide):
         ("{kind: switch-fault, at: 1 s, switch: here.leaf-9, lasts: 9 s}", "no switch 'leaf-9'; there are 3"),
         ("{kind: switch-fault, at: 1 s, switch: here.leaf-0, lost: 50 %, lasts: 9 s}", "lost as a whole"),
         ("{kind: nic-fault, at: 1 s, node: p.9, lasts: 9 s}", "the pool has nodes 0 to 5"),
+        ("{kind: nic-fault, at: 1 s, node: p.1, ports: 9, lasts: 9 s}", "the node has 8 ports"),
     ],
 )
 def test_faults_of_what_is_not_there_are_refused(drill, event, said):
