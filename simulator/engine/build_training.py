@@ -17,6 +17,7 @@ from simulator.llm.flops import FlopConvention, training_flop_per_token
 from simulator.llm.layout import Layout
 from simulator.network.spread import Spread
 from simulator.performance.given import GivenProfile
+from simulator.performance.layouts import LayoutChoice
 from simulator.performance.power_swing import SUPPLY_S, power_swing
 from simulator.performance.training import TrainingProfile, estimate
 from simulator.scenario.training_layout import chosen_layout, given_layout
@@ -37,7 +38,7 @@ class TrainingBuilder:
 
     def __init__(self, jobs: JobBuilder) -> None:
         self.jobs = jobs
-        self._reasons: dict[str, tuple[str, ...]] = {}
+        self._chosen: dict[str, LayoutChoice] = {}
 
     def build(self, workload: Training) -> None:
         """Add a run's job and behaviour."""
@@ -96,12 +97,14 @@ class TrainingBuilder:
                 f"{layout.describe()}, as given: {compact.step_s:.3g} s a step, "
                 f"MFU {compact.mfu_fraction():.1%}"
             )
+            choice = self._chosen.get(workload.name)
             self.jobs.layouts.append(
                 LayoutFacts(
                     workload.name,
                     layout.describe(),
-                    self._reasons.get(workload.name, (said,)),
+                    (said,) if choice is None else choice.reasons(),
                     {key: seconds for key, seconds in compact.breakdown.items() if seconds > 0},
+                    {} if choice is None else choice.seconds_of_runners_up(),
                 )
             )
         requested_s = workload.requested_run_s if workload.requested_run_s else run_s * 1.2
@@ -152,7 +155,7 @@ class TrainingBuilder:
         if workload.parallelism.mode == "given" or workload.mfu_fraction is not None:
             return given_layout(workload, longest)
         choice = chosen_layout(workload, architecture, longest, gpu, node)
-        self._reasons[workload.name] = choice.reasons()
+        self._chosen[workload.name] = choice
         return choice.best.layout
 
     def _training_profiles(

@@ -96,6 +96,17 @@ class LayoutChoice:
             )
         return tuple(lines)
 
+    def seconds_of_runners_up(self) -> dict[str, dict[str, float]]:
+        """Return the parts of each runner-up's step, for the tokens of the best one's. [s]"""
+        return {
+            profile.layout.describe(): {
+                key: seconds * self.best.unit_per_step / profile.unit_per_step
+                for key, seconds in profile.breakdown.items()
+                if seconds > 0.0
+            }
+            for profile in self.runners_up
+        }
+
 
 def choose_layout(
     architecture: Architecture,
@@ -114,8 +125,9 @@ def choose_layout(
 
     Tensor parallelism stays inside a scale-up domain; pipeline stages are powers of two and
     three times such, in 1F1B with and without interleaving and zero-bubble; context parallelism
-    is tried for long sequences only; weights are sharded (ZeRO-3) only without a pipeline;
-    recomputation only where less of it does not fit, for it never saves time.
+    is tried for long sequences only; weights are sharded (ZeRO-3), over all replicas or those of
+    a domain, only without a pipeline; recomputation only where less of it does not fit, for it
+    never saves time.
 
     Parameters
     ----------
@@ -298,16 +310,24 @@ class _Search:
         zeros = (1, 3) if pipeline == 1 and replicas > 1 else (1,)
         for schedule, chunk in self._schedules(pipeline, microbatches):
             for zero in self._given("zero_stage", zeros):
-                for expert in self._given("expert_parallel", experts):
-                    yield self._recomputing(
-                        {
-                            **degrees,
-                            "schedule": schedule,
-                            "interleave": chunk,
-                            "zero_stage": zero,
-                            "expert_parallel": expert,
-                        }
-                    )
+                for shards in self._given("shard_ranks", self._shards(zero, replicas, tensor)):
+                    for expert in self._given("expert_parallel", experts):
+                        yield self._recomputing(
+                            {
+                                **degrees,
+                                "schedule": schedule,
+                                "interleave": chunk,
+                                "zero_stage": zero,
+                                "shard_ranks": shards,
+                                "expert_parallel": expert,
+                            }
+                        )
+
+    def _shards(self, zero_stage: int, replicas: int, tensor: int) -> tuple[int, ...]:
+        """Return over how many replicas weights may be sharded: all, or those of a domain (HSDP)."""
+        inside = self.domain // tensor
+        whole = zero_stage == 3 and 1 < inside < replicas and replicas % inside == 0
+        return (0, inside) if whole else (0,)
 
     def _recomputing(self, fields: dict[str, Any]) -> Iterator[Layout]:
         for recompute in self._given("recompute", RECOMPUTE_KINDS):
@@ -319,7 +339,6 @@ class _Search:
                         "context_tokens": self.context_tokens,
                         "precision": self.precision,
                         "sequence_parallel": self.fixed.get("sequence_parallel", True),
-                        "shard_ranks": self.fixed.get("shard_ranks", 0),
                     }
                 )
                 check_divides(self.architecture, layout)

@@ -97,12 +97,15 @@ class LayoutFacts:
         What was taken, then the runners-up if it was chosen.
     step_s
         Seconds of one step by part, on nodes beside each other. [s]
+    runners_up
+        The same of the layouts that came next, for as many tokens. [s]
     """
 
     workload: str
     layout: str
     reasons: tuple[str, ...]
     step_s: Mapping[str, float]
+    runners_up: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
