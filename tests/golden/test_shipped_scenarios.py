@@ -60,6 +60,40 @@ def test_the_request_replay_answers_the_log_that_comes_along(tmp_path):
     assert run.horizon_s == pytest.approx(math.ceil(max(rows["finished_s"].to_pylist())), abs=1e-5)
 
 
+#: Scenario -> changes that make its run short here; its commands are those of the file.
+SERVING = {
+    "serving/beside-training": ["duration=2 h"],
+    "serving/disaggregated": ["duration=3 min"],
+    "serving/month": ["duration=7 d"],
+    "serving/peak-hours": ["duration=9 h", "workloads.chat.demand.requests=20_000 per day"],
+    "serving/prefix-cached-chat": [],
+    "serving/premium-tiers": ["duration=5 min"],
+    "serving/smaller-models": ["duration=5 min"],
+    "serving/wh-per-query": ["duration=3 min"],
+}
+
+
+def test_every_serving_scenario_is_run_here():
+    assert set(SERVING) <= set(shipped.names())
+    assert {name for name in shipped.names() if name.startswith("serving/")} == set(SERVING)
+
+
+@pytest.mark.parametrize(("name", "changes"), SERVING.items())
+def test_serving_scenarios_run_and_balance(name, changes, tmp_path):
+    run = execute(load(name, changes), out=tmp_path / "run")
+    assert max(entry["relative_difference"] for entry in run.provenance["audit"]) < 1e-9
+    for service in run.provenance["services"]:
+        said = {key.rsplit(".", 1)[1]: value for key, value in run.summary.items()
+                if key.startswith(f"service.{service['name']}.")}  # fmt: skip
+        assert said["requests"] > 0
+        assert said["stability"] in ("stable", "backlogged", "overloaded")
+        sizes = [
+            said[f"{boundary}_joules_per_request"] for boundary in ("chip", "server", "idle", "facility")
+        ]
+        assert 0 < sizes[0]
+        assert sizes == sorted(sizes)
+
+
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     return execute(load("quickstart"), out=tmp_path_factory.mktemp("quickstart") / "run")
