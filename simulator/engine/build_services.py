@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -75,6 +76,9 @@ class ServiceBuilder:
             watermark_fraction=engine.watermark_fraction,
             **service.engine.choices,
         )
+        if rule.drafts:
+            seeds = jobs.streams.stream(f"service/{service.name}/drafts")
+            rule = replace(rule, draft_seed=int(seeds.integers(1 << 62)))
         kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers
         self._check_mode(service)

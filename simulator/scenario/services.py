@@ -39,6 +39,20 @@ Precision = Annotated[
 CachePrecision = Annotated[Literal["fp32", "fp16", "bf16", "fp8"], OneOf()]
 
 
+class Speculative(Branch):
+    """A small model guesses tokens ahead; one pass of the large one checks them."""
+
+    drafts: Count = Field(description="Tokens guessed for each decode and pass.")
+    acceptance_fraction: Share = Field(
+        alias="acceptance", description="Chance that a guess is right if those before it were."
+    )
+    draft_cost_fraction: Share = Field(
+        default=0.05,
+        alias="draft_cost",
+        description="Time of guessing one token, as a share of a plain decode pass; a head of one layer.",
+    )
+
+
 class Engine(Branch):
     """The serving engine on each replica."""
 
@@ -75,10 +89,17 @@ class Engine(Branch):
         description="Blocks given back keep what they hold until taken again; vllm-v1: yes, others: no.",
     )
 
+    speculative: Speculative | None = Field(default=None, description="Drafts; none if not given.")
+
     @property
-    def choices(self) -> dict[str, bool]:
+    def choices(self) -> dict[str, Any]:
         """Choices of the batching rule that were made here, by field of `serving.batch_rule.BatchRule`."""
-        said = {"padded_budget": self.padded_budget, "keeps_blocks": self.prefix_caching}
+        said: dict[str, Any] = {
+            "padded_budget": self.padded_budget,
+            "keeps_blocks": self.prefix_caching,
+        }
+        if self.speculative is not None:
+            said.update(self.speculative.model_dump())
         return {name: value for name, value in said.items() if value is not None}
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class BatchRule:
         preempted finds its own.
     until_done
         A batch is formed where nothing runs, and runs until all of it is done.
+    drafts, acceptance_fraction
+        Tokens that a small model guesses ahead for each decode, and the chance that one is right
+        if those before it were.
+    draft_cost_fraction
+        Time of guessing one token for the batch, as a share of one of its plain decode passes.
+    draft_seed
+        Whole number that decides, with a request's number and position, which drafts are right.
     """
 
     max_sequences: int = 256
@@ -55,6 +63,10 @@ class BatchRule:
     admits_after_preemption: bool = False
     keeps_blocks: bool = True
     until_done: bool = False
+    drafts: int = 0
+    acceptance_fraction: float = 0.0
+    draft_cost_fraction: float = 0.0
+    draft_seed: int = 0
 
     def __post_init__(self) -> None:
         if self.max_sequences < 1 or self.block_tokens < 1:
@@ -68,10 +80,36 @@ class BatchRule:
             )
         if self.until_done and (self.chunked or self.keeps_blocks):
             raise ValueError("prefix_caching has no effect on static batches: nobody is preempted or shares")
+        if not 0 <= self.drafts <= 64 or not 0.0 <= self.acceptance_fraction <= 1.0:
+            raise ValueError(
+                f"drafts {self.drafts} and acceptance {self.acceptance_fraction}: expected 0 to 64 and 0 to 1"
+            )
+        if self.drafts and self.until_done:
+            raise ValueError("static batches do not draft; use another engine")
+        if self.max_sequences * (1 + self.drafts) > self.token_budget and self.drafts:
+            raise ValueError(
+                f"token_budget {self.token_budget} is less than max_sequences {self.max_sequences} with "
+                f"{self.drafts} drafts each: a full batch could not decode; raise token_budget or lower "
+                "max_sequences"
+            )
         if self.padded_budget and self.chunked:
             raise ValueError("padded_budget has no effect where prompts are cut to the budget")
         if not 0.0 <= self.watermark_fraction < 1.0:
             raise ValueError(f"watermark_fraction {self.watermark_fraction} is outside [0, 1)")
+
+    @cached_property
+    def draft_thresholds(self) -> tuple[int, ...]:
+        """Bounds below which 64 random bits accept at least 1, 2, ... drafts.
+
+        A pass emits (1 - a^(k + 1)) / (1 - a) tokens in the mean (Leviathan et al., ICML 2023).
+        """
+        counts = range(1, self.drafts + 1)
+        return tuple(int(self.acceptance_fraction**count * 2.0**64) for count in counts)
+
+    @property
+    def tokens_per_pass(self) -> float:
+        """Tokens that a decode emits in the mean."""
+        return 1.0 + sum(self.acceptance_fraction**count for count in range(1, self.drafts + 1))
 
     def watermark_blocks(self, kv_blocks: int) -> int:
         """Return how many of a replica's KV blocks admission leaves free. [blocks]"""
@@ -87,7 +125,7 @@ class BatchRule:
         The last token is never remembered. An engine that does not cut prompts must take a
         request that was preempted near its end as one prompt.
         """
-        tokens = prompt_tokens + output_tokens - 1
+        tokens = prompt_tokens + output_tokens - 1 + self.drafts
         if not self.chunked and (prompt_tokens if self.until_done else tokens) > self.token_budget:
             return False
         kept = self.watermark_blocks(kv_blocks) if self.watermark_always else 0
@@ -126,7 +164,7 @@ def batch_rule(
     token_budget: int,
     block_tokens: int,
     watermark_fraction: float,
-    **choices: bool,
+    **choices: Any,
 ) -> BatchRule:
     """Return the rule of a batching scheme with an engine's numbers.
 

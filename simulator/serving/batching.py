@@ -18,6 +18,7 @@ the same picoseconds.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from simulator.serving.batch_rule import BatchRule
@@ -232,6 +233,10 @@ class Replica:
                     self._answered(request, request.base + generation)
                     del self.running[request.order]
                     self.done.append(request)
+        self._finish_prompts(at_ps)
+
+    def _finish_prompts(self, at_ps: int) -> None:
+        """Let prompts whose last chunk is through go on, and stand at the boundary."""
         for request in self.prefilled:
             self._prompt_done(request, at_ps)
         self.prefilled.clear()
@@ -258,10 +263,9 @@ class Replica:
             self._stands = bool(self._new)
         else:
             made_room = self._make_room()
-            budget = rule.token_budget - self.decodes
+            budget = rule.token_budget - self.decodes * (1 + rule.drafts)
             if self.partial is not None or self.waiting_count or self.ready:
-                self._grown = self._decode_need()
-                self.kv.grow(self.running.values(), self.generation + 1, self._grown)
+                self._grow()
             if self.partial is not None and budget:
                 before = len(self.running)
                 budget -= self._next_chunk(self.partial, budget)
@@ -375,7 +379,16 @@ class Replica:
         if not (self.rule.spare_block and self.decodes):
             return False
         last = max((request for request in self.running.values() if request.token >= 0), key=_rank)
-        return last.phase != self.generation % self.block_tokens
+        return not self._needs_block(last)
+
+    def _needs_block(self, request: Request) -> bool:
+        """Whether a decode needs a block for its next token."""
+        return request.phase == self.generation % self.block_tokens
+
+    def _grow(self) -> None:
+        """Let decodes have their blocks for the next token before anybody else asks for some."""
+        self._grown = self._decode_need()
+        self.kv.grow(self.running.values(), self.generation + 1, self._grown)
 
     def _make_room(self) -> bool:
         """Preempt from the back until every decode gets the block it asks for; return whether any was."""
@@ -394,13 +407,7 @@ class Replica:
             context = victim.computed
             blocks = rule.blocks_of(victim.target if rule.whole_prompt else context)
         else:
-            context = victim.base + self.generation
-            blocks = rule.blocks_of(context)
-            victim.emitted = victim.output - (victim.end - self.generation)
-            if self._grown and victim.phase == self.generation % self.block_tokens:
-                self._grown -= 1
-                blocks += 1
-            self._leave_decode(victim, context)
+            context, blocks = self._stop_decode(victim)
         self.kv.preempt(victim, blocks, context)
         victim.target = victim.prompt + victim.emitted
         victim.computed = 0
@@ -409,6 +416,17 @@ class Replica:
         self.waiting[victim.tier].appendleft(victim)
         self.waiting_count += 1
         return victim
+
+    def _stop_decode(self, victim: Request) -> tuple[int, int]:
+        """Take a decode out of the batch; return its context and blocks."""
+        context = victim.base + self.generation
+        blocks = self.rule.blocks_of(context)
+        victim.emitted = victim.output - (victim.end - self.generation)
+        if self._grown and self._needs_block(victim):
+            self._grown -= 1
+            blocks += 1
+        self._leave_decode(victim, context)
+        return context, blocks
 
     # planning --------------------------------------------------------------------------------
 
@@ -487,11 +505,11 @@ class Replica:
         if self._stands:
             decodes = context = 0
         costs = self.costs
-        duration_ps = costs.iteration_ps(decodes, context, self._new)
+        duration_ps = self._iteration_ps(decodes, context, self._new)
         level_mw = costs.prefill_mw
         if decodes:
             # The decodes' own share of the iteration at their watts, the rest at the prompts'.
-            alone_ps = min(duration_ps, costs.iteration_ps(decodes, context, ()))
+            alone_ps = min(duration_ps, self._iteration_ps(decodes, context, ()))
             share_mw = costs.decode_mw(decodes, context) * alone_ps
             level_mw = (share_mw + level_mw * (duration_ps - alone_ps)) // duration_ps
         self.meter.set(at_ps, level_mw)
@@ -502,10 +520,13 @@ class Replica:
         self.plan_start = at_ps
         self.plan_end = at_ps + duration_ps
 
+    def _iteration_ps(self, decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> int:
+        return self.costs.iteration_ps(decodes, context, chunks)
+
     def _plan_decodes(self, at_ps: int, *, single: bool) -> None:
         """Plan a run of pure decode, of one iteration if `single`."""
         decodes, costs = self.decodes, self.costs
-        first = costs.iteration_ps(decodes, self.context, ())
+        first = self._iteration_ps(decodes, self.context, ())
         growth = costs.context_ps * decodes
         steps = 1
         if self._leap and costs.leaps and not single:
@@ -539,6 +560,10 @@ class Replica:
             self.kv.give(request, self.rule.blocks_of(context))
             self.done.append(request)
             return
+        self._start_decode(request, context, remaining)
+
+    def _start_decode(self, request: Request, context: int, remaining: int) -> None:
+        """Let a request decode from the next iteration on."""
         generation = self.generation
         size = self.block_tokens
         phase = request.phase = (generation - context) % size

@@ -8,6 +8,7 @@ from simulator.foundation.names import hint
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.batching import Replica
 from simulator.serving.crowd import AddReplica, ReplicaProfile
+from simulator.serving.drafting import DraftingReplica
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
@@ -113,7 +114,12 @@ class Fleet:
         if command.site not in self.site_names:
             self.site_names.append(command.site)
         host_mw = round(command.host_w * 1000.0)
-        kind = StaticReplica if self._rule.until_done else Replica
+        if self._rule.drafts and not command.profile.iteration.linear_in_context:
+            raise ValueError(
+                f"service {self._service}: a measured table does not say what checking drafts costs; "
+                "leave out `speculative`, or the table"
+            )
+        kind = StaticReplica if self._rule.until_done else DraftingReplica if self._rule.drafts else Replica
         replica = kind(
             command.replica_id,
             self.site_names.index(command.site),

@@ -75,6 +75,27 @@ class ReplicaCosts:
             + (self.pair_ps_1024 * pairs >> PAIR_SHIFT)
         )
 
+    def checking_ps(
+        self,
+        decodes: int,
+        context_tokens: int,
+        chunks: Sequence[tuple[int, int]],
+        drafts: int,
+        draft_cost_fraction: float,
+    ) -> int:
+        """Return the time of one iteration in which every decode checks drafts. [ps]
+
+        All tokens of the batch go through the model, the cache is read once, and guessing each
+        draft takes a share of a plain decode pass.
+        """
+        plain_ps = self.iteration_ps(decodes, context_tokens, chunks)
+        if not decodes:
+            return plain_ps
+        tokens = decodes + sum(new for new, _ in chunks)
+        wider_ps = self.tokens_ps[tokens + decodes * drafts] - self.tokens_ps[tokens]
+        guessing_ps = self.tokens_ps[decodes] * round(draft_cost_fraction * 1024) * drafts >> 10
+        return plain_ps + wider_ps + guessing_ps
+
     def mixture_ps(self, batch: float, context: float, prompts: float, prompt_tokens: float) -> float:
         """Return the time of a mean iteration of a steady mixture. [ps]
 

@@ -65,6 +65,11 @@ class ServiceRules:
             )
         if self.origin_s > 0.0:
             raise ValueError(f"service {self.name}: origin_s {self.origin_s} is after the start")
+        if self.piece_tokens and self.rule.drafts:
+            raise ValueError(
+                f"service {self.name}: prefixes that requests share are not modelled together with drafts; "
+                "give `prefix_caching: false`, or leave out `speculative`"
+            )
         if self.piece_tokens % self.rule.block_tokens:
             raise ValueError(
                 f"service {self.name}: prefixes of pieces of {self.piece_tokens} tokens do not go with "

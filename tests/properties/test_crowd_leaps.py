@@ -28,6 +28,10 @@ from simulator.workload.requests import RequestTable
 
 TICK = 2.0**-20
 
+#: Every engine, and some that draft.
+DRAFTING = ["sarathi+2", "vllm-v0+3", "vllm-v1+3"]
+KINDS = sorted(ENGINES) + DRAFTING
+
 PROFILE = GivenReplica(
     linear_iteration(
         fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=224
@@ -99,9 +103,18 @@ def engine_run(
 ):
     """Drive a crowd as an engine does; return everything that comes out, and what fired when."""
     table, profile = workload
+    engine, _, drafts = engine.partition("+")
+    guesses = {"drafts": int(drafts or 0), "acceptance_fraction": 0.6, "draft_cost_fraction": 0.1}
     # Engines that do not cut prompts get room for the longest.
     budget = 64 if ENGINES[engine].chunked else 224
-    rule = batch_rule(engine, max_sequences=6, token_budget=budget, block_tokens=8, watermark_fraction=0.05)
+    rule = batch_rule(
+        engine,
+        max_sequences=6,
+        token_budget=budget,
+        block_tokens=8,
+        watermark_fraction=0.05,
+        **(guesses if drafts else {}),
+    )
     rules = ServiceRules(
         "chat",
         tiers=("gold", "plain"),
@@ -190,7 +203,7 @@ def assert_conserved(found):
 
 @settings(max_examples=250)
 @given(
-    st.sampled_from(sorted(ENGINES)),
+    st.sampled_from(KINDS),
     workloads(),
     commands,
     watches,
@@ -206,7 +219,9 @@ def test_leaping_equals_stepping_one_iteration_at_a_time(engine, workload, scrip
 
 
 @settings(max_examples=80)
-@given(st.sampled_from(sorted(set(ENGINES) - {"static"})), workloads(), commands, st.integers(20, 60))
+@given(
+    st.sampled_from([kind for kind in KINDS if kind != "static"]), workloads(), commands, st.integers(20, 60)
+)
 def test_leaping_equals_stepping_with_prefill_apart_from_decode(engine, workload, script, blocks):
     setting = {"engine": engine, "roles": ("prefill", "decode"), "blocks": blocks}
     leaps = engine_run(workload, script, leap=True, **setting)
@@ -217,7 +232,7 @@ def test_leaping_equals_stepping_with_prefill_apart_from_decode(engine, workload
 
 
 @settings(max_examples=80)
-@given(st.sampled_from(sorted(ENGINES)), workloads(), commands, watches, st.lists(moments, max_size=12))
+@given(st.sampled_from(KINDS), workloads(), commands, watches, st.lists(moments, max_size=12))
 def test_looking_in_between_changes_nothing(engine, workload, script, watch, looks):
     straight = engine_run(workload, script, engine=engine, leap=True, watch=watch)
     halting = engine_run(workload, script, engine=engine, leap=True, watch=watch, looks=looks)

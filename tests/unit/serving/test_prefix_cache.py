@@ -29,7 +29,11 @@ def shared():
         for number in range(replicas):
             crowd.apply(AddReplica(number, "here", "mixed", 1, PROFILE, blocks), 0.0)
         names = [list(row[3]) for row in rows]
-        prefixes = Prefixes(np.cumsum([0, *map(len, names)]), np.array(sum(names, []), dtype=np.int64), 8)
+        prefixes = Prefixes(
+            np.cumsum([0, *map(len, names)]),
+            np.array([name for path in names for name in path], dtype=np.int64),
+            8,
+        )
         columns = [np.array(column) for column in list(zip(*rows, strict=True))[:3]]
         tier = np.zeros(len(rows), dtype=np.int64)
         crowd.feed(RequestTable(columns[0].astype(float), *columns[1:], tier, prefixes=prefixes), math.inf)
