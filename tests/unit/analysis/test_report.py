@@ -85,7 +85,7 @@ def test_every_chapter_and_figure_is_there(report):
     assert found.tags.count("h1") == 1
     assert found.tags.count("main") == 1
     files = {path.name for path in (report.parent / "figures").iterdir()}
-    assert len(files) == 24
+    assert len(files) == 27
 
 
 def test_the_report_is_written_whole_and_the_same_again(campus_run, report):
