@@ -37,6 +37,9 @@ NODES = (
 #: Network bandwidth of one GPU where a row states another than the node's. [B/s]
 STATED_NETWORK = (("800 Gb/s per node", 12.5e9),)
 
+#: Generations whose software attended without fused kernels.
+UNFUSED = ("Volta", "Ampere")
+
 #: A year and month of a software release, such as "26.04", behind the name of its maker.
 RELEASE = re.compile(r"\b(2\d)\.(0[1-9]|1[0-2])\b")
 
@@ -127,7 +130,8 @@ def case_of(row: Row, shapes: Shapes, catalog: Catalog) -> TrainingCase:
     """Return the case that a row describes.
 
     What rows leave out follows their era and their memory. Rows in fp16 are from software of
-    2022 and before, without fused attention or a sharded optimiser. Where recomputation is not
+    2022 and before, without a sharded optimiser. Megatron on V100 and A100 had no fused attention
+    unless a row's notes say "flash"; sharded weights (FSDP) came with it. Where recomputation is not
     printed, the least that fits is taken; a layout that does not fit even with all of it is
     taken to shard its weights, too. A micro-batch that is not printed is one sequence.
 
@@ -148,6 +152,8 @@ def case_of(row: Row, shapes: Shapes, catalog: Catalog) -> TrainingCase:
         if text in gpu_type:
             nic = stated
     layout = _layout(row)
+    if gpu.generation in UNFUSED and layout.zero_stage < 3 and "flash" not in row.get("notes", "").lower():
+        layout = replace(layout, fused_attention=False)
     if not row["recompute"]:
         layout = _least_recompute(architecture, layout, gpu)
     release = RELEASE.search(row.get("source", ""))
@@ -207,7 +213,6 @@ def _layout(row: Row) -> Layout:
         recompute=row["recompute"] or "none",
         zero_stage=3 if sharded else 0 if old else 1,
         precision=precision,
-        fused_attention=not old,
     )
 
 

@@ -63,6 +63,8 @@ class TrainingProfile:
     arithmetic_s, attention_s, streaming_s
         Work of the busiest stage over all micro-batches: bound by arithmetic (products, then
         attention) and by memory. [s]
+    host_s
+        Waits for the host to launch the next kernel. [s]
     tp_inner_s, tp_outer_s, cp_inner_s, cp_outer_s, ep_inner_s, ep_outer_s
         Exposed communication of all micro-batches, tensor, context and expert parallel: inside
         the scale-up domain, and across the network. [s]
@@ -95,6 +97,7 @@ class TrainingProfile:
     arithmetic_s: float
     attention_s: float
     streaming_s: float
+    host_s: float
     tp_inner_s: float
     tp_outer_s: float
     cp_inner_s: float
@@ -162,7 +165,7 @@ class TrainingProfile:
         """
         slow = CLOCK_CURVE.compute_stretch(clock_fraction)
         streaming = self.streaming_s * CLOCK_CURVE.memory_stretch(clock_fraction)
-        compute_s = (self.arithmetic_s + self.attention_s) * slow + streaming
+        compute_s = (self.arithmetic_s + self.attention_s) * slow + streaming + self.host_s
         tp_s = self.tp_inner_s + self.tp_outer_s / link_share
         cp_s = self.cp_inner_s + self.cp_outer_s / link_share
         ep_s = self.ep_inner_s + self.ep_outer_s / link_share
@@ -218,8 +221,8 @@ class TrainingProfile:
         floor_w = power.floor_w
         dynamic = CLOCK_CURVE.dynamic_fraction(clock_fraction)
         streaming_s = self.streaming_s * CLOCK_CURVE.memory_stretch(clock_fraction) + part["optimizer_s"]
-        products_s = part["compute_s"] + part["optimizer_s"] - streaming_s
-        waiting_s = part["pp_bubble_s"] + part["straggler_s"]
+        products_s = part["compute_s"] + part["optimizer_s"] - streaming_s - self.host_s
+        waiting_s = part["pp_bubble_s"] + part["straggler_s"] + self.host_s
         talking_s = (
             part["tp_comm_s"]
             + part["pp_comm_s"]
@@ -362,7 +365,7 @@ def estimate(
     experts = experts.times(moe_share, moe_share)
     talking_s = tensor.seconds + context.seconds + experts.seconds
     passes_s = products_s + attention_s + streaming_s
-    streaming_s += _waiting_s((3.0 + again) * layer.launch_s, passes_s + talking_s)
+    host_s = _waiting_s((3.0 + again) * layer.launch_s, passes_s + talking_s)
     # Weight gradients wait for the launches of their one pass as the others do.
     forward_fraction, gradients_s = forward_s / passes_s, layer.gradients_s
     gradients_s += _waiting_s(layer.launch_s, gradients_s + talking_s / (3.0 + again))
@@ -370,9 +373,9 @@ def estimate(
         older = math.exp(share.software_gain_per_year * (share.software_year - software_year))
         gradients_s *= older
         products_s, attention_s, streaming_s = older * products_s, older * attention_s, older * streaming_s
-        head_s *= older
+        host_s, head_s = older * host_s, older * head_s
 
-    layer_s = products_s + attention_s + streaming_s + talking_s
+    layer_s = products_s + attention_s + streaming_s + host_s + talking_s
     busiest, heads, emptier = _busiest_stage(architecture, layout, layer_s, 3.0 * head_s)
     repeat = microbatches * busiest
     forward_s = forward_fraction * layer_s
@@ -402,6 +405,7 @@ def estimate(
         arithmetic_s=arithmetic_s,
         attention_s=attention_s,
         streaming_s=streaming_s,
+        host_s=repeat * host_s,
         tp_inner_s=repeat * tensor.inner_s,
         tp_outer_s=repeat * tensor.outer_s,
         cp_inner_s=repeat * context.inner_s,
