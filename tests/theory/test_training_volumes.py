@@ -161,3 +161,64 @@ def test_dualpipe_keeps_two_copies_of_the_weights():
     two = Layout(pipeline_parallel=2, global_batch=8, context_tokens=512, zero_stage=0, schedule="dualpipe")
     assert stage_memory(SMALL, two, 0).weight_bytes == 2 * stage_memory(SMALL, one, 0).weight_bytes
     assert stage_memory(SMALL, two, 0).activation_bytes == 1.5 * stage_memory(SMALL, one, 0).activation_bytes
+
+
+def test_latents_shared_experts_and_further_predictions_by_hand():
+    """A small DeepSeek: 4 layers, the first dense; ranks 96 and 32, 2 heads of 16 + 8, values of 16."""
+    model = Architecture(
+        "latent", 4, 64, 2, 2, 16, 256, 1000, experts=4, experts_per_token=2, expert_ffn=32, shared_ffn=48,
+        dense_layers=1, q_rank=96, kv_rank=32, rope_dim=8, value_dim=16, mtp_layers=1,
+    )  # fmt: skip
+    attention = 64 * 96 + 96 * 2 * 24 + 64 * (32 + 8) + 32 * 2 * (16 + 16) + 2 * 16 * 64
+    routed, shared, router = 3 * 64 * 32, 3 * 64 * 48, 64 * 4
+    block = attention + 4 * routed + shared + router
+    expected = attention + 3 * 64 * 256 + 4 * block + 2 * 64 * 64 + 2 * 1000 * 64
+    layout = Layout(global_batch=1, context_tokens=16, zero_stage=0)
+    assert training_memory(model, layout).state_bytes == pytest.approx(18 * expected)
+    kept = {
+        tensor.name: tensor.bytes_per_token
+        for tensor in kept_tensors(model, with_experts=True, fused_attention=True, context_tokens=0)
+    }
+    assert kept["latents"] == 2 * (96 + 32 + 8)
+    assert kept["keys and values"] == 2 * (2 * 24 + 2 * 16)
+    assert kept["tokens at their experts"] == 2 * 2 * 64
+    assert kept["after the activation"] == 2 * (2 * 32 + 48)
+
+
+def test_the_second_stage_is_the_fullest_where_the_first_is_dense():
+    """Three stages of 2 layers, the first two layers dense and small."""
+    model = Architecture(
+        "late", 6, 64, 2, 2, 32, 64, 10, experts=16, experts_per_token=2, expert_ffn=64, dense_layers=2
+    )
+    layout = Layout(pipeline_parallel=3, global_batch=6, context_tokens=16, zero_stage=0)
+    held = [stage_memory(model, layout, stage).total_bytes for stage in range(3)]
+    assert max(held) == held[1]
+    assert training_memory(model, layout).stage == 1
+
+
+def test_a_steps_watts_are_its_parts_watts_weighted_by_time():
+    profile = estimate(SMALL, Layout(2, data_parallel=16, global_batch=64, context_tokens=512), H100, HGX)
+    step_s, watts = profile.at(1.0, 1.0)
+    levels = profile.phase_power
+    between = sorted((levels["memory"], levels["compute"], levels["communication"]))
+    assert between[0] <= watts <= between[-1]
+    parts = profile.breakdown
+    # Only what computes can draw more than communication does.
+    talking = step_s - parts["compute_s"] - parts["optimizer_s"]
+    busiest = max(levels["compute"], levels["memory"])
+    assert watts <= (talking * levels["communication"] + (step_s - talking) * busiest) / step_s * (1 + 1e-12)
+
+
+def test_keys_and_values_go_round_three_times_and_four_where_recomputed():
+    """Context over 8 GPUs that lie a node apart each: gathered twice, scattered once."""
+    node = CATALOG.node("hgx-h100-8")
+    sent = {}
+    for recompute in ("none", "full"):
+        layout = Layout(
+            tensor_parallel=8, context_parallel=8, global_batch=1, context_tokens=4096, recompute=recompute
+        )
+        sent[recompute] = estimate(SMALL, layout, H100, node).flow_bytes_per_step
+    gathered = 4 * 2 * 4096 * (2 * 16 / 8 * 64) * 7 / 8
+    gradients = ring_all_reduce_sent(8, 2.0 * SMALL_PARAMETERS / 8)[0]
+    assert sent["none"] == pytest.approx(3 * gathered + gradients)
+    assert sent["full"] == pytest.approx(4 * gathered + gradients)
