@@ -115,7 +115,7 @@ def test_kv_and_gradients_share_the_uplinks(drill):
     (50 GB/s - 8 b / step) / 100 GB/s; a transfer takes bytes / (100 GB/s x share).
 
     At 600 s the decoding node fails for 100 s: no flow, and training has its half again. The
-    new replica decodes as the lost one did.
+    new replica decodes as the lost one did, once it has taken the prompts that waited for it.
     """
     run = drill(SCENARIO)
     alone, beside = 0.5, (UPLINK - 600 * KV_BYTES / 300.0) / PORTS
@@ -129,7 +129,7 @@ def test_kv_and_gradients_share_the_uplinks(drill):
     assert step_s[beside] > 1.05 * step_s[alone]
 
     # Shares settle to 1e-7, and so do the seconds that they stretch.
-    for share, start_s, end_s in ((alone, 0.0, 300.0), (beside, 300.0, 599.0), (beside, 705.0, 899.0)):
+    for share, start_s, end_s in ((alone, 0.0, 300.0), (beside, 300.0, 599.0), (beside, 730.0, 899.0)):
         left = (UPLINK - 8 * profile.flow_bytes_per_step / step_s[share]) / PORTS
         assert 0.25 < left < 1.0
         found = ttft_s(run, start_s, end_s)
