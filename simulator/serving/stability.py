@@ -147,11 +147,17 @@ def saturated_rate_per_s(
     room = (1.0 - rule.watermark_fraction) * kv_blocks * rule.block_tokens
     # On average half a block of each sequence is empty.
     batch = max(1.0, min(float(max_sequences), room / (mean_context + rule.block_tokens / 2.0)))
-    prompts = batch / output_tokens if role == "mixed" else 0.0
-    tokens = batch + prompts * prompt_tokens
+    passes = output_tokens / rule.tokens_per_pass
+    prompts = batch / passes if role == "mixed" else 0.0
+    tokens = batch * (1 + rule.drafts) + prompts * prompt_tokens
     if tokens > rule.token_budget:
         # Prompts take what the decodes leave: fewer sequences keep the mixture steady.
         batch *= rule.token_budget / tokens
         prompts *= rule.token_budget / tokens
     iteration_ps = costs.mixture_ps(batch, mean_context, prompts, prompt_tokens)
-    return batch / output_tokens / iteration_ps * PS_PER_S
+    if rule.drafts:
+        decodes = max(1, round(batch))
+        cost = rule.draft_cost_fraction
+        iteration_ps += costs.checking_ps(decodes, 0, (), rule.drafts, cost)
+        iteration_ps -= costs.iteration_ps(decodes, 0, ())
+    return batch / passes / iteration_ps * PS_PER_S

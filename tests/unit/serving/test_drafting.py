@@ -95,6 +95,17 @@ def test_a_full_batch_must_fit_the_budget(drafted):
         drafted((0.0, 4, 2), acceptance=0.5, token_budget=31)
 
 
+def test_what_a_replica_sustains_grows_with_what_a_pass_gives(drafted):
+    # 81 tokens are one from the prompt and 20 passes of 4: 8 places, 0.1 s each.
+    rows = [(0.0, 1, 81)] * 400
+    crowd, found = drafted(*rows, acceptance=1.0)
+    drained_per_s = len(rows) / max(found["finished_s"])
+    counters = crowd.counters()
+    assert counters["requests_out"] == 400
+    sustained_per_s = crowd._fleet.capacity_per_s(1.0, 81.0)
+    assert sustained_per_s == pytest.approx(drained_per_s, rel=0.06)
+
+
 def test_bits_are_uniform():
     bits = np.array([uniform_64(number, out, 5) for number in range(100) for out in range(100)]) / 2.0**64
     counts = np.histogram(bits, 20, (0.0, 1.0))[0]
