@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import timeit
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from simulator.llm.flops import FlopConvention
 from simulator.llm.layout import Layout
 from simulator.network.spread import Spread
 from simulator.performance.coefficients import training_coefficients
+from simulator.performance.exchange import Links
 from simulator.performance.profile import BREAKDOWN_KEYS
 from simulator.performance.training import estimate
 
@@ -132,6 +134,83 @@ def test_experts_cost_less_than_all_their_weights(catalog, h100, hgx):
     whole = estimate(dense, replace(layout, expert_parallel=1), h100, hgx, check_memory=False)
     assert sparse.step_s < 0.5 * whole.step_s
     assert sparse.breakdown["ep_comm_s"] > 0.0
+
+
+def test_a_layer_that_predicts_further_tokens_costs_a_layer_and_a_head(llama_8b, h100, hgx):
+    layout = Layout(1, 1, 8, global_batch=64, context_tokens=4096)
+    more = replace(llama_8b, layers=33)
+    plain, longer, further = (
+        estimate(model, layout, h100, hgx, check_memory=False).breakdown["compute_s"]
+        for model in (llama_8b, more, replace(llama_8b, mtp_layers=1))
+    )
+    layer_s, head_s = longer - plain, further - longer
+    assert head_s > 0.5 * layer_s
+    assert further == pytest.approx(plain + layer_s + head_s)
+
+
+def test_later_software_takes_less_of_the_arithmetic(llama_8b, h100, hgx):
+    layout = Layout(1, 1, 8, global_batch=64, context_tokens=4096)
+    share = training_coefficients(h100.generation)
+    now, older = (
+        estimate(llama_8b, layout, h100, hgx, software_year=year, check_memory=False).breakdown["compute_s"]
+        for year in (share.software_year, share.software_year - 1.0)
+    )
+    assert older / now == pytest.approx(math.exp(share.software_gain_per_year))
+    unsaid = estimate(llama_8b, layout, h100, hgx, check_memory=False).breakdown["compute_s"]
+    assert unsaid == now
+
+
+def test_experts_with_more_rows_each_take_less_time_for_a_token(catalog, h100, hgx):
+    """The same tokens on 8 or 64 ranks: at 64 an expert's rows come from eight times as many."""
+    moe = Architecture.from_spec(catalog.get("models", "deepseek-v3"))
+    few, many = (
+        estimate(
+            moe,
+            Layout(1, 8, 64, expert_parallel=ranks, global_batch=512, context_tokens=4096),
+            h100,
+            hgx,
+            check_memory=False,
+        ).breakdown
+        for ranks in (8, 64)
+    )
+    assert many["compute_s"] < 0.95 * few["compute_s"]
+    assert many["ep_comm_s"] > 2.0 * few["ep_comm_s"]  # and eight nodes instead of one are spoken to
+
+
+def test_several_copies_for_one_domain_cross_the_network_once(h100, hgx):
+    """Of 8 copies to 2 domains nearly every token has one for the other: 255/256 of its bytes."""
+    spread = Spread.compact(16, 8)
+    links = Links(h100, training_coefficients("hopper"), spread, hgx.nic_bandwidth_bytes_per_s)
+    assert links.all_to_all(16, 1, 256.0, 8).wire_bytes == pytest.approx(255.0)
+    assert links.all_to_all(16, 1, 256.0, 1).wire_bytes == pytest.approx(128.0)
+
+
+def test_sends_that_hide_at_full_links_show_on_slow_ones(llama_70b, h100, hgx, profile):
+    at_full = profile.parts(1.0, 1.0)
+    assert at_full["pp_comm_s"] < 0.3 * profile.pp_network_s
+    slow = 1.0 / 400.0
+    assert profile.parts(1.0, slow)["pp_comm_s"] == pytest.approx(
+        profile.pp_inner_s + profile.pp_network_s / slow - at_full["compute_s"]
+    )
+
+
+def test_hybrid_shards_talk_less_than_shards_over_all(llama_8b, h100, hgx):
+    """Over eight nodes, of a micro-batch: 6 bytes gathered and scattered, or 2 reduced, there and back."""
+    whole = Layout(1, 1, 64, global_batch=64, context_tokens=8192, zero_stage=3, recompute="full")
+    hybrid = replace(whole, shard_ranks=8)
+    all_, few = (estimate(llama_8b, layout, h100, hgx) for layout in (whole, hybrid))
+    assert few.flow_bytes_per_step == pytest.approx(2.0 * 2.0 / 6.0 * all_.flow_bytes_per_step, rel=1e-9)
+
+
+def test_waits_for_the_host_draw_what_waiting_draws(llama_8b, h100, hgx):
+    """A thousand tokens keep the GPU less busy than the host, which keeps its pace at any clock."""
+    tiny = estimate(
+        llama_8b, Layout(8, 1, 1, global_batch=8, context_tokens=256), h100, hgx, check_memory=False
+    )
+    assert tiny.host_s > 0.3 * tiny.breakdown["compute_s"]
+    large = estimate(llama_8b, Layout(8, 1, 1, global_batch=8, context_tokens=8192), h100, hgx)
+    assert large.host_s < 0.01 * large.breakdown["compute_s"]
+    assert tiny.at(1.0, 1.0)[1] < large.at(1.0, 1.0)[1]
 
 
 def test_mfu_follows_its_convention(profile):
