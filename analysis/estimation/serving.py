@@ -16,7 +16,7 @@ from simulator.llm.memory import kv_blocks
 from simulator.performance.decoder_time import LONGEST_FULL_WINDOW, Deployment
 from simulator.performance.serving import PS_PER_S, ServingProfile, prefill_pairs, serving_profile
 from simulator.performance.serving_coefficients import EngineCoefficients
-from simulator.serving.closed_loop import ROUNDS, LoadTest, run_load_test
+from simulator.serving.closed_loop import ROUNDS, LoadTest, LoadTestResult, run_load_test
 
 #: A file must have the columns of one source or of the other; rows say which is missing.
 REQUIRED: Final[tuple[str, ...]] = ()
@@ -40,6 +40,10 @@ _RESERVED_BYTES: Final = 4.5e9
 #: Share of an answer for which an engine wants room before it takes the prompt: TensorRT-LLM
 #: never evicts; the others count on answers that end and evict when they do not.
 _RESERVED_OUTPUT: Final = {"trtllm": 1.0}
+
+
+#: Iterations that TensorRT-LLM's attention groups wait for each other's prompts at most.
+_GATHERING_ITERATIONS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,22 @@ def _together(case: ServingCase) -> Outcome:
     step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
     rate = found.output_tokens / found.elapsed_s
-    ttft_s = found.ttft_s + profile.engine_law.request_s
+    ttft_s = found.ttft_s + profile.engine_law.request_s + _gathering_s(case, found)
     return Outcome(ttft_s, found.tpot_s, power_w, power_w / rate)
+
+
+def _gathering_s(case: ServingCase, found: LoadTestResult) -> float:
+    """Return how long TensorRT-LLM holds a prompt back until every attention group has one. [s]
+
+    Groups advance together, so a lone prompt would stop them all; it gives up after some
+    iterations.
+    """
+    groups = case.decode.deployment.attention_data_parallel
+    if case.engine != "trtllm" or groups == 1:
+        return 0.0
+    mean_output = case.output_tokens * (1.0 + case.shortest_fraction) / 2.0
+    requests_per_s = found.output_tokens / mean_output / found.elapsed_s
+    return min((groups - 1) / (2.0 * requests_per_s), _GATHERING_ITERATIONS * found.tpot_s)
 
 
 def _apart(case: ServingCase, prefill: Stage) -> Outcome:

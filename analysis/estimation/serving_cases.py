@@ -142,12 +142,7 @@ class CaseReader:
         )
         if "oss" in architecture.name and precision == "nvfp4":
             precision = "mxfp4"
-        # ModelOpt's checkpoints (dense FP8, NVFP4) bring an 8-bit cache, and so does TensorRT-LLM;
-        # a vendor's own block-scaled FP8 does not, and latent caches stay wide.
-        modelopt = precision == "nvfp4" or (precision == "fp8" and not architecture.experts)
-        narrow = modelopt or (precision == "fp8" and row["backend"] == "trtllm")
-        narrow = narrow and row["backend"] != "sglang" and not architecture.is_latent
-        kv_precision = "fp8" if narrow else "bf16"
+        kv_precision = _cache(row["backend"], precision, architecture, gpu)
         prompt, output = _count(row, "isl"), _count(row, "osl")
         if not (prompt and output):
             raise LayoutError("isl and osl must be positive")
@@ -229,6 +224,22 @@ class CaseReader:
             steady=True,
             assumed=(f"prompts of {prompt} tokens", "KV cache bf16"),
         )
+
+
+def _cache(engine: str, precision: str, architecture: Architecture, gpu: GpuSpec) -> str:
+    """Return the precision of the cache that an engine keeps beside weights of a format.
+
+    TensorRT-LLM brings 8 bits with any quantised checkpoint, and load tests on Blackwell ask the
+    other engines for the same; elsewhere SGLang keeps 16 bits and vLLM follows the checkpoint:
+    ModelOpt's (dense FP8, NVFP4) say 8 bits, a vendor's own block-scaled FP8 does not.
+    """
+    if precision not in ("fp8", "nvfp4"):
+        return "bf16"
+    if engine == "trtllm" or gpu.generation.startswith("Blackwell"):
+        return "fp8"
+    if engine == "sglang" or architecture.is_latent:
+        return "bf16"
+    return "fp8" if precision == "nvfp4" or not architecture.experts else "bf16"
 
 
 def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Deployment, int]:
