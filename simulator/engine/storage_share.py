@@ -34,8 +34,7 @@ def write_stretches(writers: list[Checkpoints]) -> list[float]:
         for saves, stretch in zip(writers, stretches, strict=True):
             every_s, stall_s, _ = saves.under(stretch)
             shares.append(min(1.0, stretch * saves.write_s / (every_s + stall_s)))
-        total = sum(shares)
-        fresh = [1.0 + total - share for share in shares]
+        fresh = [1.0 + sum(shares[:own]) + sum(shares[own + 1 :]) for own in range(len(shares))]
         change = max(abs(new - old) for new, old in zip(fresh, stretches, strict=True))
         stretches = fresh
         if change < _STANDS:
