@@ -169,6 +169,14 @@ class ServiceBuilder:
             origin_s=-_since_hour_s(self.scenario),
         )
         scaler_name = service.replicas.autoscale
+        link = node.host_to_gpu_bandwidth_bytes_per_s
+        cold_phases = service.cold_start.phases(
+            profile(pools[0]).weights_bytes * service.tensor_parallel,
+            math.inf if link is None else link * service.tensor_parallel,
+        )
+        cold_start_s = service.cold_start.total_s
+        if cold_start_s is None:
+            cold_start_s = math.fsum(length_s for _, length_s in cold_phases)
         last_arrival_s = math.inf
         if not math.isfinite(jobs.horizon_s):
             last_arrival_s = float(self._log(service).arrived_s[-1])
@@ -188,9 +196,9 @@ class ServiceBuilder:
                 Behaviour(
                     kind="replica",
                     profile_for=self._replica_watts(profile),
-                    start_s=service.cold_start_s,
+                    start_s=cold_start_s,
                     warm_at_s=0.0 if service.warm_start else -1.0,
-                    restart_s=service.cold_start_s,
+                    restart_s=cold_start_s,
                 )
             ),
             add_command=add_command,
@@ -201,6 +209,7 @@ class ServiceBuilder:
             priority=service.priority,
             mode=service.mode,
             last_arrival_s=last_arrival_s,
+            cold_phases=cold_phases,
         )
 
     def _replica_watts(

@@ -251,6 +251,8 @@ class Engine:
         if self.board.kind[job] == "replica" and self.board.phase[job] == Phase.RUNNING:
             # Without a cold start it is warm at once.
             self.services.ready(job)
+        elif self.board.kind[job] == "replica":
+            self.services.loading(job)
         for tell in self.listeners:
             tell(job)
 

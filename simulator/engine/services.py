@@ -61,6 +61,10 @@ class Services:
         """Let a warm replica serve."""
         self._of_job[job].ready(job)
 
+    def loading(self, job: int) -> None:
+        """Follow a replica through its cold start."""
+        self._of_job[job].loading(job)
+
     def failed(self, job: int) -> None:
         """Lose a replica whose node failed."""
         self._of_job[job].failed(job)

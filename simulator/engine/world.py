@@ -166,6 +166,8 @@ class ServicePlan:
     """Of one replica's ports, for KV. [B/s]"""
     priority: int = 0
     mode: str = "full"
+    cold_phases: tuple[tuple[str, float], ...] = ()
+    """Name and length of what a replica does before it takes requests; empty: not told. [s]"""
     last_arrival_s: float = math.inf
     """In a run until all is done: when the last request comes. [s]"""
 

@@ -11,6 +11,7 @@ from simulator.foundation.units import GIB
 from simulator.scenario.branch import Branch
 from simulator.scenario.fields import (
     Amount,
+    Bandwidth,
     Count,
     Duration,
     FilePath,
@@ -298,6 +299,55 @@ class Transform(Branch):
         return self
 
 
+class ColdStart(Branch):
+    """What a replica does with its GPUs before it takes a request: in all, or phase by phase."""
+
+    short: ClassVar[str] = "total_s"
+
+    total_s: Span | None = Field(default=None, description="All of it, where its phases are not told.")
+    provision_s: Span = Field(default=0.0, description="Node and container, until the engine begins.")
+    weights_bytes_per_s: Bandwidth | None = Field(
+        default=None,
+        alias="weights",
+        description="Rate at which weights come to a replica; its hosts' links may be slower.",
+    )
+    compile_s: Span = Field(default=0.0, description="Compiling the model; 0 from a cache.")
+    graph_capture_s: Span = Field(default=0.0, description="Capturing graphs for the batch sizes.")
+    warm_up_s: Span = Field(default=0.0, description="First requests that nobody waits for.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        spans = (self.provision_s, self.compile_s, self.graph_capture_s, self.warm_up_s)
+        told = self.weights_bytes_per_s is not None or any(spans)
+        if told and self.total_s is not None:
+            raise mistake("give a total or its phases, and not both")
+        if not told and self.total_s is None:
+            raise mistake("give a total or its phases", "such as cold_start: 2 min")
+        return self
+
+    def phases(self, weight_bytes: float, host_bytes_per_s: float) -> tuple[tuple[str, float], ...]:
+        """Return name and length of each phase that takes time; none where only a total is told. [s]
+
+        Parameters
+        ----------
+        weight_bytes
+            Of the whole replica. [B]
+        host_bytes_per_s
+            From host memory to all of the replica's GPUs. [B/s]
+        """
+        weights_s = 0.0
+        if self.weights_bytes_per_s is not None:
+            weights_s = weight_bytes / min(self.weights_bytes_per_s, host_bytes_per_s)
+        named = (
+            ("provision", self.provision_s),
+            ("weights", weights_s),
+            ("compile", self.compile_s),
+            ("graph capture", self.graph_capture_s),
+            ("warm-up", self.warm_up_s),
+        )
+        return tuple((name, length_s) for name, length_s in named if length_s > 0.0)
+
+
 class Service(Branch):
     """An inference service."""
 
@@ -327,7 +377,10 @@ class Service(Branch):
         default="least-outstanding", description="Which replica takes the next request."
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
-    cold_start_s: Span = Field(default=120.0, description="From GPUs given to the first request taken.")
+    cold_start: ColdStart = Field(
+        default=ColdStart.model_construct(total_s=120.0),
+        description="From GPUs given to the first request taken.",
+    )
     warm_start: Truth = Field(
         default=False, description="Replicas of the run's first moment serve at once: they were up before."
     )

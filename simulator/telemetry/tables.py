@@ -281,7 +281,7 @@ _EVENTS = Table(
     "Failures, repairs, scaling, caps, calls and decisions, in the order they happened.",
     (
         Column("time_s", "float64", "s", "when it took effect or was refused"),
-        Column("kind", "str", "", "failure, repair, decision, call, thermal, fabric, script"),
+        Column("kind", "str", "", "failure, repair, decision, cold start, call, thermal, fabric, script"),
         Column("what", "str", "", "cause, or the decision's name"),
         Column("target", "str", "", "job, node, service or site"),
         Column("outcome", "str", "", "applied, refused, exceeded; announced, began, ended; full, empty"),

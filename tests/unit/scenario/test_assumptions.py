@@ -22,9 +22,9 @@ def test_every_value_says_who_set_it(small):
     assert rows["sites.campus.grid.name"].origin == "you"
     assert rows["workloads.research.tenants.vision"].origin == "you"
     assert rows["seed"].origin == "default"
-    assert rows["workloads.chat.cold_start"].origin == "default"
-    assert rows["workloads.chat.cold_start"].value == 120.0
-    assert rows["workloads.chat.cold_start"].unit == "s"
+    assert rows["workloads.chat.cold_start.total"].origin == "default"
+    assert rows["workloads.chat.cold_start.total"].value == 120.0
+    assert rows["workloads.chat.cold_start.total"].unit == "s"
     assert rows["sites.campus.interconnection.limit"].unit == "W"
 
 
@@ -62,7 +62,7 @@ def test_keys_are_named_once():
 def test_a_listed_default_can_be_set_by_its_key(small):
     """The key in the ledger is the key on the command line."""
     for key, text, value in (
-        ("workloads.chat.cold_start", "3 min", 180.0),
+        ("workloads.chat.cold_start.total", "3 min", 180.0),
         ("sites.campus.cooling.pump", "4 %", 0.04),
         ("books.water.factors", "macknick-2012-with-reservoirs", "macknick-2012-with-reservoirs"),
     ):
