@@ -52,7 +52,7 @@ def gpu_time(record: Record) -> dict[str, Any]:
     steps = by_code(job[running], held[running], count)
     lost = np.minimum(jobs.lost_gpu_seconds, np.maximum(steps - jobs.stalled_gpu_seconds, 0.0))
     useful = np.maximum(steps - jobs.stalled_gpu_seconds - lost, 0.0)
-    found = {name: np.zeros(count) for name in USES}
+    found: dict[str, Any] = {name: np.zeros(count) for name in USES}
     found["productive"] = useful * jobs.productive_share
     found["recompute"] = useful * jobs.recompute_share
     found["communication"] = useful * jobs.communication_share
