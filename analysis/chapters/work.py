@@ -8,27 +8,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from analysis.chapters.material import Material
+from analysis.chapters.training_step import layouts, learning
 from analysis.chapters.trust import assumption_rows, value_text
 from analysis.columns import coded, numbers, words
-from analysis.drawing import escape
 from analysis.numerals import count_text, digits, known, percent, seconds_text
-from analysis.page import bullets, folded, paragraphs, table
+from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import HOUR_S, J_PER_MWH, render
 from simulator.results.percentile import quantile
 
 if TYPE_CHECKING:
     pass
-
-#: Parts of a training step, for people.
-_PARTS: Final = {
-    "tp_comm_s": "tensor-parallel exchange",
-    "pp_bubble_s": "pipeline bubble",
-    "pp_comm_s": "pipeline exchange",
-    "dp_exposed_s": "data-parallel exchange not hidden",
-    "ep_comm_s": "experts' exchange",
-    "cp_comm_s": "context-parallel exchange",
-    "straggler_s": "waiting for the slowest",
-}
 
 #: Boundary of a service's energy -> its name for people, narrowest first.
 BOUNDARY_NAMES: Final = {
@@ -143,7 +132,8 @@ def training(material: Material) -> str:
         + material.figure("gpu_time")
         + _reliability(material)
         + _swings(material)
-        + _layouts(material)
+        + layouts(material)
+        + learning(material)
     )
 
 
@@ -214,25 +204,6 @@ def _swings(material: Material) -> str:
         "all ranks wait, exchange and update at once. Nothing is smoothed but by the nodes' own supplies."
     ]
     return "<h3>Power swings</h3>" + table(heads, rows) + paragraphs(said)
-
-
-def _layouts(material: Material) -> str:
-    """Return each job's layout and why, and the parts of its step."""
-    found = material.run.provenance.get("layouts", ())[:_MOST_ROWS]
-    if not found:
-        return ""
-    rows = []
-    for facts in found:
-        whole = sum(facts["step_s"].values())
-        for part, seconds in sorted(facts["step_s"].items(), key=lambda item: (-item[1], item[0])):
-            name = _PARTS.get(part, part.removesuffix("_s"))
-            rows.append([facts["workload"], name, seconds_text(seconds), percent(seconds / whole)])
-    why = "".join(f"<p>{escape(facts['workload'])}:</p>{bullets(facts['reasons'])}" for facts in found)
-    return (
-        f"<h3>Layout and step</h3>{why}"
-        + table(["Job", "Part of a step", "Time", "Share"], rows, text_columns=2)
-        + paragraphs(["One step on nodes beside each other, at full clock, with the links to itself."])
-    )
 
 
 def services(material: Material) -> str:

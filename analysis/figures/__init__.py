@@ -18,6 +18,7 @@ from analysis.figures import (
     occupancy,
     power,
     queue,
+    step,
     waterfall,
 )
 
@@ -26,6 +27,7 @@ FIGURES: Final[Mapping[str, Draw]] = {
     queue.NAME: queue.draw,
     waterfall.NAME: waterfall.draw,
     gpu_time.NAME: gpu_time.draw,
+    step.NAME: step.draw,
     latency.NAME: latency.draw,
     power.NAME: power.draw,
     load_duration.NAME: load_duration.draw,

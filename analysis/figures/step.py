@@ -61,7 +61,7 @@ def draw(run: Run) -> Drawing | Missing:
         width = np.array([parts.get(key, 0.0) for _, _, parts in bars])
         axes.barh(place, width, left=left, height=0.72, color=colour, label=name, zorder=2)
         left += width
-        data[f"{key.removesuffix('_s')} [s]"] = width.tolist()
+        data[key] = width.tolist()
     for row, total in enumerate(left):
         axes.text(total, row, f" {total:.3g} s", va="center", fontsize=8.5, color=INK)
     axes.set_yticks(place, [label for _, label, _ in bars], fontsize=8.5)

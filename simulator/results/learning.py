@@ -79,10 +79,13 @@ def _of_run(facts: LearningFacts, row: int, record: Record, books: Books) -> Lea
     try:
         known["said"] = range_said(facts.job, facts.parameters, tokens, has_experts=facts.has_experts)
         loss = BESIROGLU.loss(facts.parameters, tokens, facts.unique_tokens)
-        known |= {"expected_loss_nats": loss, "reducible_nats": loss - BESIROGLU.floor}
-        half = next_halving(facts.parameters, tokens, facts.unique_tokens)
     except ScalingLawError as error:
-        return Learning(**{**known, "said": str(error)})
+        return Learning(**known, said=str(error))
+    known |= {"expected_loss_nats": loss, "reducible_nats": loss - BESIROGLU.floor}
+    try:
+        half = next_halving(facts.parameters, tokens, facts.unique_tokens)
+    except ScalingLawError:
+        return Learning(**known)  # no run on so little data gets there
     energy_j = float(books.jobs["facility_energy_j"][row])
     cost_usd = float(books.jobs["cost_usd"][row])
     return Learning(

@@ -22,6 +22,31 @@ from simulator.telemetry.glossary import SERVICE, SUMMARY
 HOUR = 3600.0
 DAY = 86400.0
 
+#: How the training run of the sample is cut, beside the layout that came next.
+LAYOUT = {
+    "workload": "pretrain-8b",
+    "layout": "tp2 dp64 mb1 zero1",
+    "reasons": ["tp2 dp64 mb1 zero1: 2 s a step", "tp4 dp32 mb1 zero1: 5 % slower, tensor parallel +0.1 s"],
+    "step_s": {"compute_s": 1.6, "tp_comm_s": 0.2, "dp_exposed_s": 0.1, "straggler_s": 0.1},
+    "runners_up": {"tp4 dp32 mb1 zero1": {"compute_s": 1.7, "tp_comm_s": 0.3, "straggler_s": 0.1}},
+}
+
+#: What it learns.
+LEARNING = {
+    "job": "pretrain-8b",
+    "parameters": 8.03e9,
+    "unique_tokens": 1e11,
+    "has_experts": False,
+    "tokens": 1.8e11,
+    "expected_loss_nats": 2.15,
+    "reducible_nats": 0.333,
+    "said": "",
+    "next_halving_parameters": 6.1e10,
+    "next_halving_tokens": 1.1e12,
+    "next_halving_mwh": 342.0,
+    "next_halving_usd": None,
+}
+
 
 class Rows:
     """Rows of one table, by column name; what is not given is empty, 0 or NaN."""
@@ -500,6 +525,8 @@ def write_campus(
             "price_year": 2024,
         },
         "training": [{"job": "pretrain-8b", "ettr_fraction": 0.968}] if training else [],
+        "layouts": [LAYOUT] if training else [],
+        "learning": [LEARNING] if training else [],
         "sensitivity": [
             {
                 "assumption": "GPU life 3-6 yr",

@@ -37,9 +37,10 @@ def floats(column: list[str]) -> np.ndarray:
     return np.array([float(cell) if cell else np.nan for cell in column])
 
 
-def test_there_are_nine(drawings):
+def test_there_are_ten(drawings):
     assert list(drawings) == [
-        "occupancy", "queue", "waterfall", "gpu_time", "latency", "power", "load_duration", "carbon", "cost",
+        "occupancy", "queue", "waterfall", "gpu_time", "step", "latency", "power", "load_duration", "carbon",
+        "cost",
     ]  # fmt: skip
     assert not [name for name, drawing in drawings.items() if isinstance(drawing, Missing)]
 
@@ -67,7 +68,19 @@ def test_a_figure_is_complete_and_the_same_every_time(campus_run, drawings, name
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_units_stand_in_every_column_behind_a_figure(drawings, name):
-    words = {"start_utc", "step", "job", "use", "service", "tier", "local_hour", "workload", "kind", "name"}
+    words = {
+        "start_utc",
+        "layout",
+        "step",
+        "job",
+        "use",
+        "service",
+        "tier",
+        "local_hour",
+        "workload",
+        "kind",
+        "name",
+    }
     units = (
         "_s",
         "_w",
@@ -195,6 +208,14 @@ def test_costs_are_those_of_the_books(campus_run, drawings):
     assert "EUR" in drawings["cost"].caption
 
 
+def test_the_bars_of_a_step_are_its_parts(drawings):
+    columns = behind(drawings["step"])
+    assert columns["layout"] == ["tp2 dp64 mb1 zero1", "tp4 dp32 mb1 zero1"]
+    parts = [name for name in columns if name.endswith("_s")]
+    assert sum(floats(columns[name])[0] for name in parts) == pytest.approx(2.0)
+    assert "80 % of a step of 2 s" in drawings["step"].caption
+
+
 def test_a_figure_that_a_run_cannot_have_says_why(make_run):
     run = make_run("bare", days=1, service=False, training=False, research=False)
     with house_style():
@@ -203,6 +224,7 @@ def test_a_figure_that_a_run_cannot_have_says_why(make_run):
     assert "no services" in reasons.pop("latency")
     assert "nothing queues" in reasons.pop("queue")
     assert "no training job" in reasons.pop("gpu_time")
+    assert "its MFU was given" in reasons.pop("step")
     assert reasons == {}
     alone = make_run("alone", days=1, service=False, research=False)
     with house_style():

@@ -77,3 +77,12 @@ def test_compute_optimal_is_about_twenty_tokens_a_parameter():
 def test_what_the_law_does_not_know_is_refused_before_the_run(amount, model, text):
     with pytest.raises(ScenarioError, match=text):
         read(amount, model)
+
+
+def test_where_no_run_on_the_data_halves_the_loss_none_is_priced():
+    run = simulator.run(read("tokens: 20 B, unique_tokens: 5 B"))
+    (facts,) = run.provenance["learning"]
+    assert facts["expected_loss_nats"] == pytest.approx(BESIROGLU.loss(8029995008, 20e9, 5e9), rel=1e-9)
+    assert facts["said"] == ""
+    assert facts["next_halving_mwh"] is None
+    assert run.summary_meta["training.big.next_halving_mwh"]["reason"]
