@@ -34,6 +34,7 @@ from simulator.workload.demand import Demand
 from simulator.workload.lengths import Lengths, LoggedLengths, LognormalLengths
 from simulator.workload.request_log import read_requests
 from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource, RequestTable
+from simulator.workload.user_loop import UserLoop
 
 #: Requests whose lengths and tiers stand for all in mode fluid.
 _SAMPLE: Final = 4096
@@ -258,6 +259,11 @@ class ServiceBuilder:
             return
         if service.disaggregated:
             raise BuildError(f"{where}: a {mode} service does not part prefill from decode; use mode full")
+        if service.demand is not None and service.demand.think_time_s is not None:
+            raise BuildError(
+                f"{where}.demand: users in a closed loop ask when they were answered, which a {mode} service "
+                "does not follow; use mode full"
+            )
         if mode == "thinned" and service.replicas.autoscale != "none":
             raise BuildError(
                 f"{where}: a thinned service keeps its replicas, because cells of unequal size would be "
@@ -284,7 +290,29 @@ class ServiceBuilder:
             # Lengths and tiers of requests as they would come; when they come does not matter.
             drawn = self._drawn(service, StepSeries.constant(1.0, 2.0 * _SAMPLE))
             return FluidCrowd(rules, rate_per_s, drawn.next_block(_SAMPLE), rng)
+        if service.demand is not None and service.demand.think_time_s is not None:
+            self.jobs.notes.append(
+                f"{service.name}: users in a closed loop ask when they were answered, so it runs on the "
+                "readable twin, request by request"
+            )
+            return TwinCrowd(rules, self._users(service))
         return TwinCrowd(rules, self._source(service))
+
+    def _users(self, service: Service) -> UserLoop:
+        """Return the users of a service in a closed loop."""
+        demand = service.demand
+        assert demand is not None
+        assert demand.users is not None
+        assert demand.think_time_s is not None
+        return UserLoop(
+            int(demand.users),
+            demand.think_time_s,
+            self._lengths(service),
+            self.jobs.streams,
+            service.name,
+            tier_shares=tuple(tier.share_fraction for tier in service.tiers) or (1.0,),
+            end_s=self.jobs.horizon_s,
+        )
 
     def _source(self, service: Service) -> RequestSource:
         """Return where the requests of the whole service come from."""

@@ -43,7 +43,9 @@ from simulator.serving.request import Request
 from simulator.serving.routers import Dispatch, SiteShares
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.stability import Stability, verdict
+from simulator.serving.user_arrivals import UserArrivals
 from simulator.workload.requests import RequestSource, RequestTable
+from simulator.workload.user_loop import UserLoop
 
 _BIN_PS: Final = int(BIN_S) * PS_PER_S
 
@@ -62,13 +64,27 @@ class TwinCrowd:
     """
 
     def __init__(
-        self, rules: ServiceRules, source: RequestSource | None = None, *, leap: bool = True
+        self,
+        rules: ServiceRules,
+        source: RequestSource | UserLoop | None = None,
+        *,
+        leap: bool = True,
     ) -> None:
         self.rules = rules
         self._now = self._stamp = to_ps(-rules.origin_s)
         self._stamp_s = 0.0
         """`_stamp` in seconds as the engine said it: integer time rounds to a picosecond."""
-        self._arrivals = ArrivalBuffer(rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells)
+        self._users: UserArrivals | None = None
+        """Users that must hear of every answer; None: requests come whatever happens."""
+        if isinstance(source, UserLoop):
+            self._users = UserArrivals(rules.name, source, rules.origin_s)
+        self._arrivals = self._users or ArrivalBuffer(
+            rules.name,
+            None if isinstance(source, UserLoop) else source,
+            rules.origin_s,
+            rules.cells,
+            rules.simulated_cells,
+        )
         self._fleet = Fleet(
             rules.name,
             rules.rule,
@@ -228,6 +244,12 @@ class TwinCrowd:
         """Append arrivals; all that arrive before `known_until_s` are then known."""
         self._arrivals.feed(block, known_until_s)
 
+    def _end(self, request: Request, state: int, replica_id: int, site: int) -> None:
+        """See a request off, answered or not."""
+        self._ledger.end(request, state, self._now, replica_id, site)
+        if self._users is not None:
+            self._users.answered(request.number, self._now)
+
     def _admit(self, request: Request) -> None:
         counters = self._ledger.counters
         counters.requests_in += 1
@@ -248,14 +270,14 @@ class TwinCrowd:
         )
         if slot is None:
             if bound is not None and sum(map(len, self._lobby)) >= bound:
-                self._ledger.end(request, SHED, self._now, -1, -1)
+                self._end(request, SHED, -1, -1)
             else:
                 self._lobby[request.tier].append(request)
             return
         replica = fleet.at(slot)
         full = bound is not None and replica.waiting_count >= bound
         if full or not self._can_ever_run(request, replica):
-            self._ledger.end(request, SHED, self._now, replica.replica_id, replica.site)
+            self._end(request, SHED, replica.replica_id, replica.site)
             return
         self._enqueue(slot, replica, request)
 
@@ -299,7 +321,7 @@ class TwinCrowd:
                 self._hand_over(request)
             else:
                 self._fleet.loads[slot] -= 1
-                self._ledger.end(request, OK, self._now, replica.replica_id, replica.site)
+                self._end(request, OK, replica.replica_id, replica.site)
         done.clear()
 
     def _plan(self) -> None:
@@ -357,7 +379,7 @@ class TwinCrowd:
             self._enqueue(slot, fleet.at(slot), request)
         elif fleet.decode and not able:
             self._release(request)
-            self._ledger.end(request, FAILED, self._now, -1, -1)
+            self._end(request, FAILED, -1, -1)
         else:
             self._parked.append(request)
 
@@ -446,7 +468,7 @@ class TwinCrowd:
             request.preemptions += 1
             request.restart()
             if request.attempts > self.rules.retries:
-                self._ledger.end(request, FAILED, self._now, replica.replica_id, replica.site)
+                self._end(request, FAILED, replica.replica_id, replica.site)
             else:
                 self._lobby[request.tier].append(request)
                 self._undealt = True
