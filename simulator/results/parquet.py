@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from simulator.telemetry import PHASES, TABLES, WAIT_REASONS, Table
+from simulator.telemetry.coded_text import CodedText
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -61,7 +62,7 @@ class ParquetSink:
         self.rows: dict[str, int] = {}
 
     def write(self, table: str, columns: Mapping[str, Any]) -> None:
-        """Take a block of rows: column name -> array, list of text, or (codes, names).
+        """Take a block of rows: column name -> array, list of text, coded text, or (codes, names).
 
         Raises
         ------
@@ -104,6 +105,8 @@ class ParquetSink:
     def _arrow(self, table: str, name: str, values: Any, kind: pa.DataType) -> Any:
         import pyarrow as pa
 
+        if isinstance(values, CodedText):
+            return _named(values.codes, values.names)
         names = self._names.get((table, name))
         if names is not None and not _is_text(values):
             values = (np.asarray(values), names)

@@ -137,5 +137,7 @@ class Histogram:
 def _binned(values: FloatArray, per_decade: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     # A latency of zero (possible only with a cost of zero) counts as a picosecond.
     index = np.floor(per_decade * np.log10(np.maximum(values, 1e-12))).astype(np.int64)
-    found, counts = np.unique(index, return_counts=True)
-    return found, counts
+    lowest = int(index.min())
+    counts = np.bincount(index - lowest)
+    found = np.flatnonzero(counts)
+    return found + lowest, counts[found]

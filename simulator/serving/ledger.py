@@ -10,10 +10,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.serving.batching import UNSEEN, Request
 from simulator.serving.latency import Distribution, Histogram, percentile
 from simulator.serving.picoseconds import PS_PER_S
 from simulator.serving.power_meter import UNITS_PER_J, MeterBin
+from simulator.serving.request import UNSEEN, Request
+from simulator.telemetry.coded_text import CodedText
 
 FloatArray = NDArray[np.float64]
 
@@ -21,6 +22,15 @@ STATES: Final = ("ok", "shed", "failed", "retried")
 OK, SHED, FAILED, RETRIED = range(4)
 
 HOUR_PS: Final = 3600 * PS_PER_S
+
+#: A time in a block of rows that there is none of.
+UNSEEN_PS: Final = np.iinfo(np.int64).min
+
+#: Where the times begin and end in a row.
+_ARRIVED, _ENDED = 5, 8
+
+#: Rows made into columns at a time.
+_BLOCK_ROWS: Final = 1 << 16
 
 
 @dataclass
@@ -102,6 +112,9 @@ class Ledger:
         self.origin_s = origin_s
         self.counters = Counters()
         self.rows: list[tuple[int, ...]] = []
+        """Number, site, replica, tier, state, arrival, start of the prompt, first token, end, prompt,
+        output, preemptions, prompt tokens found of each request that is over; times since the
+        origin. [ps]"""
         self.histogram = Histogram()
         self.distributions: dict[tuple[int, str], Distribution] = {
             (tier, metric): Distribution()
@@ -146,72 +159,122 @@ class Ledger:
                 request.prompt,
                 request.output,
                 request.preemptions,
+                max(0, request.cached),
             )
         )
 
     def seal(self) -> None:
-        """Turn the rows held so far into columns, and count them into hours and distributions."""
-        if not self.rows:
-            return
-        columns = list(zip(*self.rows, strict=True))
-        self.rows.clear()
-        number, site, replica, tier, state, arrived, started, first, ended, prompt, output, lost = columns
-        tier_code = np.array(tier, dtype=np.int64)
-        state_code = np.array(state, dtype=np.int64)
-        outputs = np.array(output, dtype=np.int64)
-        prompts = np.array(prompt, dtype=np.int64)
-        served = (state_code == OK) | (state_code == RETRIED)
-        first_known = np.array(first, dtype=np.float64) != UNSEEN
-        ttft_s = _span_s(arrived, first)
-        ttft_s[~(served & first_known)] = np.nan
-        e2e_s = _span_s(arrived, ended)
-        e2e_s[~served] = np.nan
-        tpot_s = _span_s(first, ended) / np.maximum(outputs - 1, 1)
-        tpot_s[~(served & (outputs > 1))] = np.nan
-        names = self.sites
+        """Take in the rows that `end` wrote."""
+        if self.rows:
+            rows, self.rows[:] = self.rows.copy(), []
+            first_hour = min(row[_ARRIVED] for row in rows) // HOUR_PS
+            base_ps = first_hour * HOUR_PS
+            for hold in range(0, len(rows), _BLOCK_ROWS):
+                block = np.array(
+                    [_shifted(row, base_ps) for row in rows[hold : hold + _BLOCK_ROWS]], np.int64
+                )
+                self.take_in(block, base_ps)
+
+    def take_in(self, rows: NDArray[np.int64], base_ps: int) -> None:
+        """Turn requests that are over into columns, and count them into hours and distributions.
+
+        Parameters
+        ----------
+        rows : (n, 12 or 13)
+            In the order of `Ledger.rows`, the last column left out where nothing is ever found; times
+            count from `base_ps`, `UNSEEN_PS` where there is none.
+        base_ps
+            A whole hour. [ps since the origin]
+        """
+        number, site, replica, tier, state, arrived, started, first, ended, prompts, outputs, lost = rows.T[
+            :12
+        ]
+        cached = rows[:, 12] if rows.shape[1] > 12 else np.zeros(len(rows), np.int64)
+        served = (state == OK) | (state == RETRIED)
+        e2e_s = np.where(served, (ended - arrived) / PS_PER_S, np.nan)
+        answered = served & (first != UNSEEN_PS)
+        first_ps = np.where(answered, first, ended)
+        ttft_s = np.where(answered, (first_ps - arrived) / PS_PER_S, np.nan)
+        several = served & (outputs > 1)
+        tpot_s = np.where(several, (ended - first_ps) / PS_PER_S / np.maximum(outputs - 1, 1), np.nan)
+        count = len(rows)
+        names = (*self.sites, "")
         self._blocks.append(
             {
-                "request_id": np.array(number, dtype=np.int64),
-                "service": [self.service] * len(number),
-                "site": [names[code] if code >= 0 else "" for code in site],
-                "replica": np.array(replica, dtype=np.int32),
-                "tenant": [self.tenant] * len(number),
-                "tier": [self.tiers[code] for code in tier],
-                "state": [STATES[code] for code in state],
-                "weight": np.full(len(number), self.weight),
-                "arrived_s": self._seconds(arrived),
-                "prefill_started_s": self._seconds(started),
-                "first_token_s": self._seconds(first),
-                "finished_s": self._seconds(ended),
+                "request_id": number.copy(),
+                "service": CodedText.constant(self.service, count),
+                "site": CodedText(np.where(site < 0, len(names) - 1, site).astype(np.int16), names),
+                "replica": replica.astype(np.int32),
+                "tenant": CodedText.constant(self.tenant, count),
+                "tier": CodedText(tier.astype(np.int16), self.tiers),
+                "state": CodedText(state.astype(np.int8), STATES),
+                "weight": np.full(count, self.weight),
+                "arrived_s": self._seconds(arrived, base_ps),
+                "prefill_started_s": self._seconds(started, base_ps),
+                "first_token_s": self._seconds(first, base_ps),
+                "finished_s": self._seconds(ended, base_ps),
                 "prompt_tokens": prompts.astype(np.int32),
                 "output_tokens": outputs.astype(np.int32),
-                "cached_tokens": np.zeros(len(number), dtype=np.int32),
+                "cached_tokens": cached.astype(np.int32),
                 "ttft_s": ttft_s,
                 "tpot_s": tpot_s,
                 "e2e_s": e2e_s,
-                "preemptions": np.array(lost, dtype=np.int32),
+                "preemptions": lost.astype(np.int32),
             }
         )
+        hours = ended // HOUR_PS + base_ps // HOUR_PS
         for code, slo_s in enumerate(self.ttft_slo_s):
-            of_tier = tier_code == code
-            self.judged[code] += int(np.count_nonzero(of_tier))
-            self.within_slo[code] += int(np.count_nonzero(ttft_s[of_tier] <= slo_s))
-        hours = np.array([when // HOUR_PS for when in ended], dtype=np.int64)
-        for code in np.unique(tier_code[served]).tolist():
-            of_tier = served & (tier_code == code)
-            several = of_tier & (outputs > 1)
-            by_metric = {"ttft": ttft_s[of_tier], "tpot": tpot_s[several], "e2e": e2e_s[of_tier]}
-            for metric, values in by_metric.items():
+            chosen = np.flatnonzero(tier == code) if len(self.tiers) > 1 else slice(None)
+            self._count(
+                code,
+                slo_s,
+                served[chosen],
+                hours[chosen],
+                prompts[chosen],
+                outputs[chosen],
+                ttft_s[chosen],
+                tpot_s[chosen],
+                e2e_s[chosen],
+            )
+
+    def _count(
+        self,
+        code: int,
+        slo_s: float,
+        served: NDArray[np.bool_],
+        hours: NDArray[np.int64],
+        prompts: NDArray[np.int64],
+        outputs: NDArray[np.int64],
+        ttft_s: FloatArray,
+        tpot_s: FloatArray,
+        e2e_s: FloatArray,
+    ) -> None:
+        """Count the requests of one tier that are over; NaN where a latency does not apply."""
+        self.judged[code] += len(served)
+        self.within_slo[code] += int(np.count_nonzero(ttft_s <= slo_s))
+        if not served.any():
+            return
+        if not served.all():
+            hours, prompts, outputs = hours[served], prompts[served], outputs[served]
+            ttft_s, tpot_s, e2e_s = ttft_s[served], tpot_s[served], e2e_s[served]
+        several = outputs > 1
+        tpots = tpot_s if several.all() else tpot_s[several]
+        for metric, values in (("ttft", ttft_s), ("tpot", tpots), ("e2e", e2e_s)):
+            if len(values):
                 self.distributions[code, metric].add(values)
                 self.histogram.add(self.tiers[code], metric, values)
-            for index in np.unique(hours[of_tier]).tolist():
-                hour = self._hours.setdefault(index, _Hour())
-                now = of_tier & (hours == index)
-                hour.counts[code] = hour.counts.get(code, 0) + int(np.count_nonzero(now))
-                hour.prompts[code] = hour.prompts.get(code, 0) + int(np.sum(prompts[now]))
-                hour.outputs[code] = hour.outputs.get(code, 0) + int(np.sum(outputs[now]))
-                hour.ttft_s.setdefault(code, []).append(ttft_s[now])
-                hour.tpot_s.setdefault(code, []).append(tpot_s[several & (hours == index)])
+        first, last = int(hours.min()), int(hours.max())
+        for index in range(first, last + 1):
+            now = slice(None) if first == last else hours == index
+            each = several[now]
+            if not len(each):
+                continue
+            hour = self._hours.setdefault(index, _Hour())
+            hour.counts[code] = hour.counts.get(code, 0) + len(each)
+            hour.prompts[code] = hour.prompts.get(code, 0) + int(np.sum(prompts[now]))
+            hour.outputs[code] = hour.outputs.get(code, 0) + int(np.sum(outputs[now]))
+            hour.ttft_s.setdefault(code, []).append(ttft_s[now])
+            hour.tpot_s.setdefault(code, []).append(tpot_s[now][each])
 
     def take_rows(self) -> dict[str, Any]:
         """Return the columns of `requests` since the last call."""
@@ -223,8 +286,8 @@ class Ledger:
             return no_rows()
         return {
             name: (
-                [text for block in blocks for text in block[name]]
-                if isinstance(value, list)
+                CodedText.joined([block[name] for block in blocks])
+                if isinstance(value, CodedText)
                 else np.concatenate([block[name] for block in blocks])
             )
             for name, value in blocks[0].items()
@@ -311,12 +374,14 @@ class Ledger:
             )
         return rows
 
-    def _seconds(self, times_ps: Sequence[int]) -> FloatArray:
-        seconds = np.array(times_ps, dtype=np.float64)
-        unseen = seconds == UNSEEN
-        seconds /= PS_PER_S
-        seconds += self.origin_s
-        seconds[unseen] = np.nan
+    def _seconds(self, times_ps: NDArray[np.int64], base_ps: int) -> FloatArray:
+        # Whole seconds are exact, so only the last addition rounds.
+        whole = times_ps // PS_PER_S
+        seconds = (whole + base_ps // PS_PER_S).astype(np.float64) + self.origin_s
+        seconds += (times_ps - whole * PS_PER_S) / PS_PER_S
+        unseen = times_ps == UNSEEN_PS
+        if unseen.any():
+            seconds[unseen] = np.nan
         return seconds
 
 
@@ -360,6 +425,7 @@ def _merged(parts: Sequence[Distribution]) -> Distribution:
     return whole
 
 
-def _span_s(start_ps: Sequence[int], end_ps: Sequence[int]) -> FloatArray:
-    spans = np.array([end - start for start, end in zip(start_ps, end_ps, strict=True)], dtype=np.float64)
-    return spans / PS_PER_S
+def _shifted(row: tuple[int, ...], base_ps: int) -> tuple[int, ...]:
+    """Return a row whose times count from another moment."""
+    times = (UNSEEN_PS if at == UNSEEN else at - base_ps for at in row[_ARRIVED : _ENDED + 1])
+    return (*row[:_ARRIVED], *times, *row[_ENDED + 1 :])

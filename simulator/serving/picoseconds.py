@@ -61,6 +61,18 @@ def tick_after_s(picoseconds: int, base_s: float) -> float:
     return moment_s
 
 
+def split_ps(seconds: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return many times as whole seconds and picoseconds beyond, together as `to_ps` gives each.
+
+    Parameters
+    ----------
+    seconds
+        Finite times since the base. [s]
+    """
+    whole = np.floor(seconds)
+    return whole.astype(np.int64), np.rint((seconds - whole) * PS_PER_S).astype(np.int64)
+
+
 def many_to_ps(seconds: NDArray[np.float64]) -> list[int]:
     """Return many times as Python integers, each as `to_ps` gives it.
 
@@ -69,9 +81,8 @@ def many_to_ps(seconds: NDArray[np.float64]) -> list[int]:
     seconds
         Finite times since the base. [s]
     """
-    whole = np.floor(seconds)
-    rest = np.rint((seconds - whole) * PS_PER_S).astype(np.int64)
-    if not len(seconds) or float(np.max(np.abs(whole))) < _WINDOW_S:
-        exact: list[int] = (whole.astype(np.int64) * PS_PER_S + rest).tolist()
+    whole, rest = split_ps(seconds)
+    if not len(seconds) or int(np.max(np.abs(whole))) < _WINDOW_S:
+        exact: list[int] = (whole * PS_PER_S + rest).tolist()
         return exact
-    return [int(second) * PS_PER_S + part for second, part in zip(whole.tolist(), rest.tolist(), strict=True)]
+    return [second * PS_PER_S + part for second, part in zip(whole.tolist(), rest.tolist(), strict=True)]

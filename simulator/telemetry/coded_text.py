@@ -61,7 +61,7 @@ class CodedText(Sequence[str]):
         """Return one text, or some rows."""
         if isinstance(index, slice):
             return CodedText(self.codes[index], self.names)
-        return self.names[self.codes[index]]
+        return self.names[int(self.codes[index])]
 
     def __iter__(self) -> Iterator[str]:
         """Give the texts one by one."""

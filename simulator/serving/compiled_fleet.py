@@ -1,0 +1,545 @@
+"""The replicas of a compiled crowd: the kernel's arrays, and what commands do to them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.foundation.names import hint
+from simulator.serving import kernel
+from simulator.serving.batch_rule import BatchRule
+from simulator.serving.crowd import AddReplica, ReplicaProfile, ServiceError
+from simulator.serving.kernel import NEVER64, UNSEEN64
+from simulator.serving.leap import run_ps, steps_within
+from simulator.serving.picoseconds import NEVER
+from simulator.serving.power_meter import MeterBin
+from simulator.serving.replica_costs import ReplicaCosts
+from simulator.serving.stability import saturated_rate_per_s
+
+#: Fields of the kernel's crowd that are choices of a batching rule, and their names there.
+CHOICES: Final = (
+    (kernel.CHUNKED, "chunked"),
+    (kernel.PROMPTS_APART, "prompts_apart"),
+    (kernel.PADDED_BUDGET, "padded_budget"),
+    (kernel.WHOLE_PROMPT, "whole_prompt"),
+    (kernel.WATERMARK_ALWAYS, "watermark_always"),
+    (kernel.SPARE_BLOCK, "spare_block"),
+    (kernel.ADMITS_AFTER_PREEMPTION, "admits_after_preemption"),
+    (kernel.KEEPS_BLOCKS, "keeps_blocks"),
+)
+
+
+class CompiledFleet:
+    """Replicas by slot, as `fleet.Fleet` has them, with the state of all of them in arrays.
+
+    Parameters
+    ----------
+    service
+        Whose replicas, for messages.
+    rule
+        Bounds of a batch.
+    tiers, cells
+        Classes of requests, and groups of replicas that the router keeps apart. [count]
+    bin_ps, start_ps
+        Width of the power bins, and start of the run. [ps]
+    rows
+        Rows held at least before they must be taken. [count]
+    """
+
+    def __init__(
+        self,
+        service: str,
+        rule: BatchRule,
+        *,
+        tiers: int,
+        cells: int,
+        bin_ps: int,
+        start_ps: int,
+        rows: int,
+    ) -> None:
+        self._service = service
+        self._rule = rule
+        self._tiers = tiers
+        self._cells = cells
+        self._bin_ps = bin_ps
+        self.base_ps = 0
+        """What the arrays count from. [ps]"""
+        self.edge_ps = (start_ps // bin_ps + 1) * bin_ps
+        """Next end of a power bin. [ps]"""
+        self.site_names: list[str] = []
+        self.draining: list[int] = []
+        self.bins: list[MeterBin] = []
+        self.closed = False
+        self._shed_energy = 0
+        self._meter_start: list[int] = []
+        self._host_mw: list[int] = []
+        self._open: list[list[int]] = [[] for _ in range(cells)]
+        self._slot: dict[int, int] = {}
+        self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
+        self._cost_of: dict[tuple[int, float, int], int] = {}
+        self._costs: list[ReplicaCosts] = []
+        self._kept: dict[int, ReplicaProfile] = {}
+        self._powers = 0
+        self.k = self._empty(rows)
+
+    def _empty(self, rows: int) -> kernel.State:
+        size, most = self._rule.block_tokens, self._rule.max_sequences
+        ints = np.int64
+        crowd = np.zeros(kernel.CROWD_FIELDS, ints)
+        crowd[kernel.FREE_REQUEST] = -1
+        crowd[kernel.MOST_QUEUED] = -1
+        crowd[kernel.KNOWN] = -1
+        crowd[kernel.CELLS] = 1
+        crowd[kernel.BUDGET] = self._rule.token_budget
+        crowd[kernel.BLOCK_TOKENS] = size
+        for field, name in CHOICES:
+            crowd[field] = int(getattr(self._rule, name))
+        return kernel.State(
+            crowd=crowd,
+            replica=np.zeros((0, kernel.REPLICA_COLUMNS), ints),
+            request=np.zeros((0, kernel.REQUEST_COLUMNS), ints),
+            waiting=np.full((0, 2 * self._tiers), -1, ints),
+            running=np.zeros((0, most), ints),
+            prefilled=np.zeros((0, most), ints),
+            heap_end=np.zeros((0, most), ints),
+            heap_request=np.zeros((0, most), ints),
+            phases=np.zeros((0, 2 * size), ints),
+            ends=np.full(2, NEVER64, ints),
+            boundary=np.zeros(0, ints),
+            doors=np.full((2, 2 * self._tiers), -1, ints),
+            entry=np.zeros((self._cells, 0), ints),
+            entries=np.zeros(self._cells, ints),
+            turns=np.zeros((self._cells, 1), ints),
+            scratch=np.zeros(1, ints),
+            shares=np.zeros((2, 0)),
+            cost=np.zeros((0, 6), ints),
+            tokens_ps=np.zeros((0, self._rule.token_budget + 1), ints),
+            power_key=np.zeros(1024, ints),
+            power_mw=np.zeros(1024, ints),
+            unknown=np.zeros((0, 6), ints),
+            arrived=np.zeros(0, ints),
+            arriving=np.zeros((0, 4), ints),
+            rows=np.zeros((rows + most + 1024, 12), ints),
+            totals=np.zeros((4, 3), ints),
+        )
+
+    # sizes -----------------------------------------------------------------------------------
+
+    def more_slots(self) -> None:
+        """Double the slots."""
+        k = self.k
+        old = len(k.replica)
+        count = max(1, 2 * old)
+
+        def grown(values: NDArray[np.int64], fill: int = 0) -> NDArray[np.int64]:
+            found = np.full((count, *values.shape[1:]), fill, np.int64)
+            found[:old] = values
+            return found
+
+        ends = np.full(2 * count, NEVER64, np.int64)
+        ends[count : count + old] = k.ends[len(k.ends) // 2 :][:old]
+        for node in range(count - 1, 0, -1):
+            ends[node] = min(ends[2 * node], ends[2 * node + 1])
+        entry = np.zeros((self._cells, count), np.int64)
+        entry[:, :old] = k.entry[:, :old]
+        self.k = k._replace(
+            replica=grown(k.replica),
+            waiting=grown(k.waiting, -1),
+            running=grown(k.running),
+            prefilled=grown(k.prefilled),
+            heap_end=grown(k.heap_end),
+            heap_request=grown(k.heap_request),
+            phases=grown(k.phases),
+            ends=ends,
+            boundary=grown(k.boundary),
+            entry=entry,
+            scratch=np.zeros(max(count, len(self.site_names)), np.int64),
+            unknown=grown(k.unknown),
+        )
+        self.k.replica[old:, kernel.REPLICA_ID] = -1
+        self.k.replica[old:, kernel.PLAN_END] = NEVER64
+
+    def more_requests(self) -> None:
+        """Double the places for requests in flight."""
+        old = len(self.k.request)
+        count = max(256, 2 * old)
+        wider = np.zeros((count, kernel.REQUEST_COLUMNS), np.int64)
+        wider[:old] = self.k.request
+        wider[old:, kernel.SLOT] = kernel.UNUSED
+        wider[old:, kernel.NEXT] = np.arange(old + 1, count + 1)
+        wider[-1, kernel.NEXT] = self.k.crowd[kernel.FREE_REQUEST]
+        self.k.crowd[kernel.FREE_REQUEST] = old
+        self.k = self.k._replace(request=wider)
+
+    def room_for_rows(self, more: int) -> None:
+        """See to it that there is room for so many more rows."""
+        held = int(self.k.crowd[kernel.ROWS])
+        if held + more > len(self.k.rows):
+            wider = np.zeros((2 * (held + more), 12), np.int64)
+            wider[:held] = self.k.rows[:held]
+            self.k = self.k._replace(rows=wider)
+
+    def move_base(self, base_ps: int) -> None:
+        """Count times from another moment; all that is remembered must fit 64 bits then."""
+        k, by = self.k, base_ps - self.base_ps
+        self.base_ps = base_ps
+        k.crowd[kernel.NOW] -= by
+        for column in (kernel.PLAN_START, kernel.SINCE):
+            k.replica[:, column] -= by
+        planned = k.replica[:, kernel.PLAN_END] != NEVER64
+        k.replica[planned, kernel.PLAN_END] -= by
+        k.ends[k.ends != NEVER64] -= by
+        used = k.request[:, kernel.SLOT] != kernel.UNUSED
+        oldest = int(np.min(k.request[used, kernel.ARRIVED], initial=0))
+        if oldest < -(1 << 62):
+            raise ValueError(
+                f"service {self._service}: a request has waited for more than 50 days; "
+                "use mode fluid for a service that is overloaded for so long"
+            )
+        for column in (kernel.ARRIVED, kernel.STARTED, kernel.FIRST_TOKEN):
+            known = used & (k.request[:, column] != UNSEEN64)
+            k.request[known, column] -= by
+
+    def shifted(self, at_ps: int) -> int:
+        """Return a time as the arrays count it; later than they can: NEVER64."""
+        return min(at_ps - self.base_ps, NEVER64)
+
+    def absolute(self, at: Any) -> int:
+        """Return a time of the arrays since the origin. [ps]"""
+        return NEVER if at == NEVER64 else int(at) + self.base_ps
+
+    # who is there ----------------------------------------------------------------------------
+
+    def slots(self) -> list[int]:
+        """Return the slots that have a replica."""
+        return [int(slot) for slot in np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] >= 0)]
+
+    def find(self, replica_id: int) -> int:
+        """Return the slot of a replica; ValueError with what is known if there is none."""
+        slot = self._slot.get(replica_id)
+        if slot is None:
+            known = hint(str(replica_id), [str(other) for other in self._slot])
+            raise ValueError(f"service {self._service}: no replica {replica_id}\n    {known}")
+        return slot
+
+    @property
+    def ends(self) -> list[int]:
+        """When each slot's plan ends; NEVER if it has none. [ps]"""
+        return [self.absolute(end) for end in self.k.replica[:, kernel.PLAN_END].tolist()]
+
+    def is_empty(self, slot: int) -> bool:
+        """Whether a replica holds no request and does nothing."""
+        r = self.k.replica[slot]
+        return bool(not r[kernel.LOAD] and r[kernel.PLAN_END] == NEVER64)
+
+    @property
+    def ready(self) -> int:
+        """Replicas that take requests."""
+        return sum(map(len, self._open))
+
+    def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
+        """Take in a replica; return its slot."""
+        if command.replica_id in self._slot:
+            raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
+        if command.role != "mixed":
+            raise ServiceError(
+                f"service {self._service}: the kernel does not part prefill from decode; use the twin"
+            )
+        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget
+        if widest < budget:
+            raise ValueError(
+                f"service {self._service}: the profile knows iterations of up to {widest} tokens, "
+                f"the token budget is {budget}"
+            )
+        if command.site not in self.site_names:
+            self._add_site(command.site)
+        free = np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] < 0)
+        if not len(free):
+            self.more_slots()
+            free = np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] < 0)
+        slot = int(free[0])
+        k = self.k
+        r = k.replica[slot]
+        r[:] = 0
+        r[kernel.REPLICA_ID] = command.replica_id
+        r[kernel.SITE] = self.site_names.index(command.site)
+        r[kernel.COST] = self._cost(command.profile, 1.0, command.gpus)
+        r[kernel.NEXT_COST] = -1
+        r[kernel.BLOCKS] = r[kernel.FREE] = command.kv_blocks
+        r[kernel.WATERMARK] = self._rule.watermark_blocks(command.kv_blocks)
+        r[kernel.MOST_SEQUENCES] = max_sequences
+        r[kernel.PARTIAL] = -1
+        r[kernel.STALE] = 1
+        r[kernel.PLAN_END] = NEVER64
+        r[kernel.SINCE] = at_ps - self.base_ps
+        r[kernel.LEVEL_MW] = self._costs[r[kernel.COST]].idle_mw
+        k.waiting[slot] = -1
+        k.phases[slot] = 0
+        self._meter_start += [0] * (slot + 1 - len(self._meter_start))
+        self._host_mw += [0] * (slot + 1 - len(self._host_mw))
+        self._meter_start[slot] = at_ps
+        self._host_mw[slot] = round(command.host_w * 1000.0)
+        self._slot[command.replica_id] = slot
+        self._fresh[command.replica_id] = (command.profile, command.gpus)
+        door = self._open[command.cell]
+        door.append(slot)
+        door.sort()
+        self._set_doors()
+        return slot
+
+    def close_door(self, slot: int) -> None:
+        """Let no more requests come to a slot."""
+        for door in self._open:
+            if slot in door:
+                door.remove(slot)
+        self._set_doors()
+
+    def drain(self, slot: int) -> None:
+        """Mark a replica that finishes what it holds and goes."""
+        if slot not in self.draining:
+            self.draining.append(slot)
+        self.k.replica[slot, kernel.DRAINING] = 1
+
+    def forget(self, slot: int, at_ps: int) -> None:
+        """Take the replica out of a slot; its last power bin leaves."""
+        k, r = self.k, self.k.replica[slot]
+        self.leave_bins(at_ps + 1)
+        self._leave(slot, at_ps)
+        if slot in self.draining:
+            self.draining.remove(slot)
+        replica_id = int(r[kernel.REPLICA_ID])
+        k.crowd[kernel.LOADED] -= r[kernel.LOAD]
+        k.crowd[kernel.QUEUED] -= r[kernel.WAITING]
+        r[:] = 0
+        r[kernel.REPLICA_ID] = -1
+        r[kernel.PLAN_END] = NEVER64
+        kernel.tree_set.py_func(k.ends, slot, NEVER64)
+        del self._slot[replica_id], self._fresh[replica_id]
+
+    def _add_site(self, name: str) -> None:
+        self.site_names.append(name)
+        k, count = self.k, len(self.site_names)
+        turns = np.zeros((self._cells, count + 1), np.int64)
+        turns[:, :count] = k.turns
+        shares = np.zeros((2, count))
+        shares[:, : count - 1] = k.shares
+        self.k = k._replace(
+            turns=turns, shares=shares, scratch=np.zeros(max(len(k.replica), count), np.int64)
+        )
+
+    def _set_doors(self) -> None:
+        k = self.k
+        for row, door in enumerate(self._open):
+            k.entry[row, : len(door)] = door
+            k.entries[row] = len(door)
+
+    # what iterations cost --------------------------------------------------------------------
+
+    def set_clock(self, slot: int, replica_id: int, clock_fraction: float) -> None:
+        """Let a replica run at a fraction of the highest clock from its next boundary on."""
+        profile, gpus = self._fresh[replica_id]
+        cost = self._cost(profile, clock_fraction, gpus)
+        self.k.replica[slot, kernel.NEXT_COST] = cost
+
+    def _cost(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> int:
+        key = (id(profile), clock_fraction, gpus)
+        known = self._cost_of.get(key)
+        if known is None:
+            self._kept[id(profile)] = profile  # keeps the id from being used again
+            slowed = profile if clock_fraction == 1.0 else profile.at_clock(clock_fraction)
+            costs = ReplicaCosts(slowed, gpus)
+            known = self._cost_of[key] = len(self._costs)
+            self._costs.append(costs)
+            k = self.k
+            row = [
+                costs.sequence_ps,
+                costs.context_ps,
+                costs.pair_ps_1024,
+                costs.idle_mw,
+                costs.prefill_mw,
+                costs.mixed_context_ps,
+            ]
+            tokens = np.array(costs.tokens_ps[: self._rule.token_budget + 1], np.int64)
+            self.k = k._replace(cost=np.vstack((k.cost, [row])), tokens_ps=np.vstack((k.tokens_ps, [tokens])))
+        return known
+
+    def learn_power(self) -> None:
+        """Look up the watts of the plans that the kernel did not know them of, and hold them."""
+        k = self.k
+        count = int(k.crowd[kernel.UNKNOWN])
+        k.crowd[kernel.UNKNOWN] = 0
+        for slot, cost, decodes, bucket, alone_ps, duration_ps in k.unknown[:count].tolist():
+            level = self._costs[cost].decode_mw(decodes, decodes * bucket * kernel.CONTEXT_BUCKET)
+            self._remember((cost << 40 | decodes << 24 | bucket) + 1, level)
+            if duration_ps:
+                prefill = self._costs[cost].prefill_mw
+                level = prefill + (level - prefill) * alone_ps // duration_ps
+            r = self.k.replica[slot]
+            if level != r[kernel.LEVEL_MW]:
+                self._read(slot, self.base_ps + int(r[kernel.PLAN_START]))
+                r[kernel.LEVEL_MW] = level
+
+    def _remember(self, key: int, level_mw: int) -> None:
+        k = self.k
+        at = kernel.power_place.py_func(k.power_key, key)
+        if k.power_key[at]:
+            return
+        k.power_key[at], k.power_mw[at] = key, level_mw
+        self._powers += 1
+        if 2 * self._powers > len(k.power_key):
+            keys, levels = k.power_key[k.power_key != 0], k.power_mw[k.power_key != 0]
+            wide = 4 * len(k.power_key)
+            self.k = k._replace(power_key=np.zeros(wide, np.int64), power_mw=np.zeros(wide, np.int64))
+            for known, level in zip(keys.tolist(), levels.tolist(), strict=True):
+                at = kernel.power_place.py_func(self.k.power_key, known)
+                self.k.power_key[at], self.k.power_mw[at] = known, level
+
+    # plans -----------------------------------------------------------------------------------
+
+    def cut(self, slot: int, at_ps: int) -> None:
+        """Make a replica stand at the first boundary after now, so that a command can act there."""
+        k, r = self.k, self.k.replica[slot]
+        if r[kernel.PLAN_END] == NEVER64:
+            if not r[kernel.BOUNDARY]:
+                r[kernel.BOUNDARY] = 1
+                k.boundary[k.crowd[kernel.BOUNDARIES]] = slot
+                k.crowd[kernel.BOUNDARIES] += 1
+            return
+        planned, first_ps, growth_ps, start = (
+            int(r[column]) for column in (kernel.STEPS, kernel.FIRST_PS, kernel.GROWTH_PS, kernel.PLAN_START)
+        )
+        if planned <= 1:
+            return
+        steps = steps_within(first_ps, growth_ps, at_ps - self.base_ps - start) + 1
+        if steps < planned:
+            r[kernel.STEPS] = steps
+            r[kernel.PLAN_END] = start + run_ps(first_ps, growth_ps, steps)
+            kernel.tree_set.py_func(k.ends, slot, int(r[kernel.PLAN_END]))
+
+    def steps_begun(self, slot: int, at_ps: int) -> int:
+        """Return the iterations of a replica's plan that have begun by a moment inside it."""
+        r = self.k.replica[slot]
+        steps = int(r[kernel.STEPS])
+        if r[kernel.PLAN_END] == NEVER64:
+            return 0
+        if steps <= 1:
+            return steps
+        span = at_ps - self.base_ps - int(r[kernel.PLAN_START])
+        return min(steps_within(int(r[kernel.FIRST_PS]), int(r[kernel.GROWTH_PS]), span) + 1, steps)
+
+    def held(self, slot: int) -> list[int]:
+        """Return the requests that a replica holds, in order of tier and arrival there."""
+        k = self.k
+        found = np.flatnonzero(k.request[:, kernel.SLOT] == slot)
+        order = np.lexsort((k.request[found, kernel.PLACE_ORDER], k.request[found, kernel.TIER]))
+        return [int(q) for q in found[order]]
+
+    def emitted(self, at_ps: int) -> NDArray[np.int64]:
+        """Return for each place of a request the tokens it has emitted by now; 0 where there is none."""
+        k = self.k
+        count = np.where(k.request[:, kernel.SLOT] >= 0, k.request[:, kernel.EMITTED], 0)
+        decoding = np.flatnonzero((k.request[:, kernel.SLOT] >= 0) & (k.request[:, kernel.TOKEN] >= 0))
+        slot = k.request[decoding, kernel.SLOT]
+        ended = np.zeros(len(k.replica), np.int64)
+        for place in np.unique(slot).tolist():
+            r = k.replica[place]
+            if r[kernel.PLAN_END] != NEVER64 and not r[kernel.STANDS]:
+                over = at_ps - self.base_ps >= r[kernel.PLAN_END]
+                ended[place] = r[kernel.STEPS] if over else max(0, self.steps_begun(place, at_ps) - 1)
+        left = k.request[decoding, kernel.END] - k.replica[slot, kernel.GENERATION]
+        count[decoding] = k.request[decoding, kernel.OUTPUT] - left + ended[slot]
+        return count
+
+    def kv_fraction(self, at_ps: int) -> float:
+        """Return the largest share of KV blocks in use over the replicas."""
+        k, size = self.k, self._rule.block_tokens
+        most = 0.0
+        for slot in self.slots():
+            r = k.replica[slot]
+            blocks = int(r[kernel.BLOCKS])
+            begun = self.steps_begun(slot, at_ps)
+            grown = 0
+            if begun and not r[kernel.NEW_SEQUENCES]:
+                rounds, rest = divmod(begun, size)
+                start = int(r[kernel.GENERATION]) % size
+                grown = rounds * int(r[kernel.DECODES]) + int(k.phases[slot, start : start + rest].sum())
+                grown -= int(r[kernel.GROWN])
+            if blocks:
+                most = max(most, (blocks - int(r[kernel.FREE]) + grown) / blocks)
+        return most
+
+    def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
+        return sum(
+            saturated_rate_per_s(
+                self._costs[self.k.replica[slot, kernel.COST]],
+                self._rule,
+                int(self.k.replica[slot, kernel.MOST_SEQUENCES]),
+                int(self.k.replica[slot, kernel.BLOCKS]),
+                role="mixed",
+                prompt_tokens=prompt_tokens,
+                output_tokens=output_tokens,
+            )
+            for door in self._open
+            for slot in door
+        )
+
+    # power -----------------------------------------------------------------------------------
+
+    def leave_bins(self, before_ps: int) -> None:
+        """Let the power bins leave that end before a moment; nothing changes until then."""
+        while self.edge_ps < before_ps:
+            for slot in self.slots():
+                self._leave(slot, self.edge_ps)
+            self.edge_ps += self._bin_ps
+
+    def read_meters(self, at_ps: int) -> list[MeterBin]:
+        """Return and forget the power bins that ended by `at_ps`."""
+        if not self.closed:
+            self.leave_bins(at_ps + 1)
+        bins = self.bins.copy()
+        self.bins.clear()
+        return bins
+
+    def energy(self, at_ps: int) -> int:
+        """Return the GPU energy of all replicas since the start, those that are gone among them. [mW ps]"""
+        if not self.closed:
+            self.leave_bins(at_ps + 1)
+            for slot in self.slots():
+                self._read(slot, at_ps)
+        return self._shed_energy + sum(map(self._energy, self.slots()))
+
+    def close(self, at_ps: int) -> None:
+        """Let unfinished power bins leave: the run is over."""
+        self.leave_bins(at_ps + 1)
+        for slot in self.slots():
+            self._leave(slot, at_ps)
+        self.closed = True
+
+    def _read(self, slot: int, at_ps: int) -> None:
+        kernel.meter_read.py_func(self.k.replica[slot], at_ps - self.base_ps)
+
+    def _energy(self, slot: int) -> int:
+        r = self.k.replica[slot]
+        return (int(r[kernel.ENERGY_HIGH]) << kernel.ENERGY_SHIFT) + int(r[kernel.ENERGY_LOW])
+
+    def _leave(self, slot: int, at_ps: int) -> None:
+        self._read(slot, at_ps)
+        start_ps, r = self._meter_start[slot], self.k.replica[slot]
+        if at_ps > start_ps:
+            energy = self._energy(slot)
+            self.bins.append(
+                MeterBin(
+                    int(r[kernel.REPLICA_ID]),
+                    self._host_mw[slot],
+                    start_ps,
+                    at_ps,
+                    energy,
+                    int(r[kernel.LARGEST_MW]),
+                )
+            )
+            self._shed_energy += energy
+            self._meter_start[slot] = at_ps
+            r[kernel.ENERGY_HIGH] = r[kernel.ENERGY_LOW] = r[kernel.LARGEST_MW] = 0

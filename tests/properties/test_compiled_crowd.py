@@ -1,0 +1,245 @@
+"""The compiled crowd equals the twin on every request, bin and number, whatever is asked of both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from simulator.serving.batch_rule import ENGINES
+from simulator.serving.compiled_crowd import CompiledCrowd
+from simulator.serving.compiled_fleet import CHOICES
+from simulator.serving.crowd import (
+    AddReplica,
+    Limit,
+    RemoveReplica,
+    SetClock,
+    SetWatch,
+    SetWeights,
+    Stop,
+    Watch,
+)
+from simulator.serving.given_replica import GivenReplica, linear_iteration
+from simulator.serving.routers import LeastOutstanding, RoundRobin
+from simulator.serving.service_rules import ServiceRules
+from simulator.serving.twin import TwinCrowd
+from simulator.workload.requests import RequestTable
+
+TICK = 2.0**-20
+
+PROFILES = (
+    GivenReplica(
+        linear_iteration(
+            fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64
+        )
+    ),
+    # Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
+    GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=64)),
+)
+
+
+@st.composite
+def tables(draw):
+    count = draw(st.integers(1, 50))
+    grid = draw(st.sampled_from([1, 1 << 10, 1 << 14]))
+    gaps = draw(st.lists(st.integers(0, 300_000 // grid), min_size=count, max_size=count))
+    arrived_s = np.cumsum(np.array(gaps, dtype=np.int64) * grid) * TICK
+    prompts = draw(st.lists(st.integers(1, 150), min_size=count, max_size=count))
+    outputs = draw(st.lists(st.integers(1, 60), min_size=count, max_size=count))
+    tiers = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
+    return RequestTable(arrived_s.astype(np.float64), np.array(prompts), np.array(outputs), np.array(tiers))
+
+
+@st.composite
+def services(draw):
+    engine = ENGINES[draw(st.sampled_from(["vllm-v1", "vllm-v0", "sarathi"]))]
+    if draw(st.booleans()):
+        # Any combination of an engine's choices, not only those that somebody built.
+        chosen = {name: draw(st.booleans()) for _, name in CHOICES}
+        chosen["chunked"] &= not chosen["prompts_apart"]
+        chosen["padded_budget"] &= not chosen["chunked"]
+        engine = replace(engine, **chosen)
+    batch = replace(
+        engine,
+        max_sequences=draw(st.integers(1, 8)),
+        token_budget=draw(st.sampled_from([8, 24, 64])),
+        block_tokens=draw(st.sampled_from([1, 4, 8, 16])),
+        watermark_fraction=draw(st.sampled_from([0.0, 0.05])),
+    )
+    return ServiceRules(
+        "chat",
+        tiers=("gold", "plain"),
+        ttft_slo_s=(1.0, 5.0),
+        rule=batch,
+        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding()])),
+        retries=draw(st.integers(0, 2)),
+        rows=draw(st.sampled_from([3, 1 << 16])),
+        origin_s=draw(st.sampled_from([0.0, -1500.0])),
+    )
+
+
+watches = st.one_of(
+    st.none(),
+    st.builds(
+        Watch,
+        st.sampled_from([1.0, 2.0]),
+        st.sampled_from([0.0, 1.0, math.inf]),
+        st.sampled_from([0.0, 1.0, 3.0]),
+        st.sampled_from([0.5, 0.9, math.inf, math.inf]),
+    ),
+)
+
+
+def assert_same_columns(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_array_equal(values, other[name], err_msg=name)
+        else:
+            assert list(values) == list(other[name]), name
+
+
+def assert_same_summary(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert_same_summary(value, other[name])
+        else:
+            assert value == other[name] or (math.isnan(value) and math.isnan(other[name])), name
+
+
+def assert_same_books(one, other):
+    assert_same_columns(one.take_rows(), other.take_rows())
+    assert_same_columns(one.take_power()._asdict(), other.take_power()._asdict())
+    assert_same_columns(one.take_hourly(), other.take_hourly())
+    assert_same_columns(one.histogram(), other.histogram())
+    assert_same_summary(one.summary(), other.summary())
+
+
+class TwinAndKernel(RuleBasedStateMachine):
+    """Both get the same calls in any order, and must answer alike each time."""
+
+    @initialize(rules=services(), table=tables(), split=st.floats(0.0, 1.0))
+    def begin(self, rules, table, split):
+        self.crowds = (TwinCrowd(rules), CompiledCrowd(rules))
+        self.now_s = 0.0
+        self.next_id = 0
+        self.present = []
+        cut = int(split * len(table))
+        self.later = table.rows(cut, len(table)) if 0 < cut < len(table) else None
+        known_s = math.inf if self.later is None else float(table.arrived_s[cut])
+        first = table if self.later is None else table.rows(0, int(np.searchsorted(table.arrived_s, known_s)))
+        if self.later is not None:
+            self.later = table.rows(len(first), len(table))
+        self.both(lambda crowd: crowd.feed(first, known_s))
+
+    def both(self, call):
+        one, other = (call(crowd) for crowd in self.crowds)
+        assert one == other, (one, other)
+        return one
+
+    @rule(profile=st.integers(0, 1), blocks=st.integers(6, 60), site=st.sampled_from("ab"))
+    def add(self, profile, blocks, site):
+        command = AddReplica(self.next_id, site, "mixed", 2, PROFILES[profile], blocks, host_w=50.0)
+        self.present.append(self.next_id)
+        self.next_id += 1
+        self.both(lambda crowd: crowd.apply(command, self.now_s))
+
+    @precondition(lambda self: self.present)
+    @rule(which=st.integers(0, 9), how=st.sampled_from(["drain", "kill", "drain"]))
+    def remove(self, which, how):
+        name = self.present[which % len(self.present)]
+        if how == "kill":
+            self.present.remove(name)
+        self.both(lambda crowd: crowd.apply(RemoveReplica(name, how), self.now_s))
+
+    @precondition(lambda self: self.present)
+    @rule(which=st.integers(0, 9), fraction=st.sampled_from([0.5, 0.8, 1.0]))
+    def clock(self, which, fraction):
+        name = self.present[which % len(self.present)]
+        self.both(lambda crowd: crowd.apply(SetClock((name,), fraction), self.now_s))
+
+    @rule(most=st.one_of(st.none(), st.integers(1, 8)), queued=st.sampled_from([None, 0, 2, 6]))
+    def limit(self, most, queued):
+        self.both(lambda crowd: crowd.apply(Limit(most, queued), self.now_s))
+
+    @rule(first=st.integers(0, 2), second=st.integers(0, 3))
+    def weights(self, first, second):
+        wanted = (("a", float(first)), ("b", float(second))) if first + second else ()
+        self.both(lambda crowd: crowd.apply(SetWeights(wanted), self.now_s))
+
+    @rule(watch=watches)
+    def watch(self, watch):
+        self.both(lambda crowd: crowd.apply(SetWatch(watch), self.now_s))
+
+    @rule(span_s=st.one_of(st.integers(0, 128).map(lambda count: count / 64), st.sampled_from([9.0, 400.0])))
+    def advance(self, span_s):
+        until_s = self.now_s + span_s
+        while True:
+            stop = self.both(lambda crowd: crowd.advance(until_s))
+            self.now_s = self.both(lambda crowd: crowd.now_s)
+            if stop is Stop.REACHED:
+                break
+            if stop is Stop.WATCH:
+                for event in self.both(lambda crowd: crowd.fired()):
+                    if event.what == "drained":
+                        self.present.remove(event.replica_id)
+            elif stop is Stop.ROWS_FULL:
+                assert_same_columns(*(crowd.take_rows() for crowd in self.crowds))
+            else:
+                self.both(lambda crowd: crowd.feed(self.later, math.inf))
+
+    @rule()
+    def look(self):
+        self.both(lambda crowd: crowd.observe())
+        self.both(lambda crowd: crowd.next_time())
+        self.both(lambda crowd: crowd.energy_j())
+        self.both(lambda crowd: crowd.steps()[0])
+
+    @rule()
+    def books(self):
+        assert_same_books(*self.crowds)
+
+    def teardown(self):
+        if not hasattr(self, "crowds"):
+            return
+        self.advance(700.0)
+        self.look()
+        self.both(lambda crowd: crowd.close(self.now_s))
+        assert_same_books(*self.crowds)
+
+
+TestTwinAndKernel = TwinAndKernel.TestCase
+TestTwinAndKernel.settings = settings(max_examples=150, stateful_step_count=25)
+
+
+@pytest.mark.slow
+def test_twin_and_kernel_at_length():
+    TwinAndKernel.TestCase.settings = settings(max_examples=4000, stateful_step_count=40)
+    TwinAndKernel.TestCase().runTest()
+
+
+def straight_or_halting(rules, table, halts):
+    crowd = CompiledCrowd(rules)
+    for number, site in enumerate("ab"):
+        crowd.apply(AddReplica(number, site, "mixed", 2, PROFILES[0], 40), 0.0)
+    crowd.feed(table, math.inf)
+    for at_s in [*sorted(halts), 500.0]:
+        while crowd.advance(at_s) is not Stop.REACHED:
+            pass
+        crowd.observe()
+        crowd.next_time()
+    crowd.close(500.0)
+    return crowd
+
+
+@settings(max_examples=60)
+@given(services(), tables(), st.lists(st.floats(0.0, 20.0), max_size=10))
+def test_halting_in_between_changes_nothing(rules, table, halts):
+    rules = replace(rules, rows=1 << 16)
+    assert_same_books(straight_or_halting(rules, table, halts), straight_or_halting(rules, table, ()))
