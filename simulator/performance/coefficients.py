@@ -69,6 +69,9 @@ class TrainingCoefficients:
         Spread of one rank's step time around the mean, as a fraction.
     communication_tax
         What communication that hides behind arithmetic still costs, as a fraction of its time.
+    bf16_gradient_bytes
+        Bytes of a gradient on the wire in bf16 jobs whose weights are not sharded. Megatron-LM
+        summed those in 32 bits by rule; NVIDIA's recipes for Hopper and later do not. [B]
     software_year
         Date of the software that the numbers above describe. [year]
     software_gain_per_year
@@ -102,6 +105,7 @@ class TrainingCoefficients:
     scale_out_latency_s: float = 16.8e-6
     straggler_sigma: float = 0.00339
     communication_tax: float = 0.2156
+    bf16_gradient_bytes: float = 2.0
     software_year: float = 2026.0
     software_gain_per_year: float = 0.0944
 
@@ -132,6 +136,7 @@ _AMPERE: Final = TrainingCoefficients(
     pipeline_overlap=0.0,
     data_overlap=0.195,
     scale_out_efficiency=0.820,
+    bf16_gradient_bytes=4.0,
     software_year=2021.5,
     fitted_on=_AMPERE_ROWS,
 )
@@ -175,7 +180,7 @@ _TRAINING: Final = {
     "ampere": _AMPERE,
     "hopper": _HOPPER,
     "blackwell": _BLACKWELL,
-    # A lower share of the quoted peak is thermal on Blackwell: Ultra has 1.1 to 1.2 of its watts.
+    # Ultra has 1.1 to 1.2 times the watts for the same quoted peak, and sustains more of it.
     "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.6956),
 }
 

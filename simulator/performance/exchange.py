@@ -12,7 +12,7 @@ from simulator.network.collectives import all_gather_s, all_reduce_s, all_to_all
 from simulator.network.spread import Spread
 from simulator.performance.coefficients import TrainingCoefficients
 
-#: Bytes of a gradient and of a weight on the wire: both travel in 16 bits.
+#: Bytes of a gradient and of a weight on the wire, where the coefficients say nothing else.
 GRADIENT_WIRE_BYTES = 2.0
 WEIGHT_WIRE_BYTES = 2.0
 
@@ -208,7 +208,11 @@ def pipeline_exchange(
 
 
 def gradient_exchange(
-    architecture: Architecture, layout: Layout, links: Links, parameters: tuple[float, float]
+    architecture: Architecture,
+    layout: Layout,
+    links: Links,
+    share: TrainingCoefficients,
+    parameters: tuple[float, float],
 ) -> Exchange:
     """Return the exchange of gradients and weights among replicas in a step, before overlap.
 
@@ -223,6 +227,7 @@ def gradient_exchange(
     """
     inner_s = outer_s = wire_bytes = 0.0
     dense, experts = parameters
+    gradient_bytes = share.bf16_gradient_bytes if layout.precision == "bf16" else GRADIENT_WIRE_BYTES
     members = layout.data_parallel * layout.context_parallel
     groups = [(dense, members, layout.tensor_parallel)]
     if experts:
@@ -240,10 +245,10 @@ def gradient_exchange(
                 )
                 one = Exchange(*(a + b for a, b in zip(one, copies, strict=True)))
         elif layout.zero_stage >= 1:
-            size = 0.5 * (GRADIENT_WIRE_BYTES + WEIGHT_WIRE_BYTES) * owned
+            size = 0.5 * (gradient_bytes + WEIGHT_WIRE_BYTES) * owned
             one = links.all_reduce(ranks, stride, size)
         else:
-            one = links.all_reduce(ranks, stride, GRADIENT_WIRE_BYTES * owned)
+            one = links.all_reduce(ranks, stride, gradient_bytes * owned)
         inner_s += one.inner_s
         outer_s += one.outer_s
         wire_bytes += one.wire_bytes

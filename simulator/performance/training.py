@@ -386,7 +386,7 @@ def estimate(
     attention_s *= repeat
     streaming_s *= repeat
     pipeline, pipeline_network_s = pipeline_exchange(architecture, layout, links, share)
-    gradient = gradient_exchange(architecture, layout, links, work.parameters)
+    gradient = gradient_exchange(architecture, layout, links, share, work.parameters)
     dense_owned, expert_owned = work.parameters
     if layout.zero_stage >= 1:
         replicas = layout.data_parallel * layout.context_parallel
