@@ -46,10 +46,10 @@ def test_palm_540b_mfu():
 @pytest.mark.parametrize(
     ("data", "context_parallel", "batch", "context", "published", "tolerance"),
     [
-        # Row 1 set the level of Hopper's BF16 products; rows 2 and 3 are checks.
-        (64, 1, 2048, 8192, 0.43, 0.10),
-        (128, 1, 2048, 8192, 0.41, 0.10),
-        (8, 16, 128, 131_072, 0.38, 0.15),
+        # Nothing was fitted to these; found 6 % above, 4 % above and 5 % below.
+        (64, 1, 2048, 8192, 0.43, 0.075),
+        (128, 1, 2048, 8192, 0.41, 0.055),
+        (8, 16, 128, 131_072, 0.38, 0.065),
     ],
 )
 def test_llama_3_405b_mfu(data, context_parallel, batch, context, published, tolerance):
@@ -85,7 +85,7 @@ def test_gpt3_on_v100_hours():
     """GPT-3: 3,552,000 V100-hours for 300 billion tokens are 24.6 TFLOP/s a GPU (Patterson 2021).
 
     Neither layout nor software is published; Megatron's of that year is assumed (TP 8, PP 16,
-    no interleaving, full recomputation). Nothing was fitted to V100. Found: 2 % above.
+    no interleaving, full recomputation). Nothing was fitted to V100. Found: 5 % above.
     """
     gpt3 = Architecture.from_spec(CATALOG.get("models", "gpt3-175b"))
     layout = Layout(
@@ -104,13 +104,13 @@ def test_gpt3_on_v100_hours():
     useful = profile.flop_per_gpu(FlopConvention.MODEL_FULL) / profile.step_s
     published = 6 * 175e9 * 300e9 / (3_552_000 * 3600)
     assert published == pytest.approx(24.6e12, rel=0.005)
-    assert useful == pytest.approx(published, rel=0.15)
+    assert useful == pytest.approx(published, rel=0.08)
 
 
 def test_megascale_baseline_of_256_gpus():
     """MegaScale: Megatron-LM trains 175B at 43.3 PFLOP/s on 256 A100, 169 TFLOP/s a GPU.
 
-    Not fitted. The layout is assumed as Megatron-LM would have run it: TP 8, PP 8, interleave
+    Not fitted; found 6 % below. The layout is assumed as Megatron-LM would have run it: TP 8, PP 8, interleave
     6, batch 768, micro-batch 1, selective recomputation with sequence parallelism, ZeRO-1.
     """
     model = Architecture(
@@ -119,4 +119,4 @@ def test_megascale_baseline_of_256_gpus():
     layout = Layout(8, 8, 4, interleave=6, global_batch=768, recompute="selective", fused_attention=False)
     node = CATALOG.get("nodes", "hgx-a100-8")
     profile = estimate(model, layout, CATALOG.get("gpus", node.gpu), node)
-    assert profile.flop_per_gpu() / profile.step_s == pytest.approx(169e12, rel=0.10)
+    assert profile.flop_per_gpu() / profile.step_s == pytest.approx(169e12, rel=0.07)
