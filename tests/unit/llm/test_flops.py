@@ -51,3 +51,18 @@ def test_hardware_counts_at_least_the_model():
     for recompute in ("none", "selective", "full"):
         hardware = training_flop_per_token(GPT3, 2048, FlopConvention.HARDWARE_FULL, recompute)
         assert hardware >= training_flop_per_token(GPT3, 2048)
+
+
+def test_further_predictions_cost_a_layer_a_join_and_a_pass_of_the_head():
+    """DeepSeek-V3 with and without: NVIDIA's rows count about 4 % more FLOP with."""
+    catalog = Catalog.shipped()
+    both = Architecture.from_spec(catalog.model("deepseek-v3"))
+    without = Architecture.from_spec(catalog.model("deepseek-v3-no-mtp"))
+    more = training_flop_per_token(both, 4096, FlopConvention.MODEL_CAUSAL)
+    less = training_flop_per_token(without, 4096, FlopConvention.MODEL_CAUSAL)
+    attention = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168
+    experts = 9 * 3 * 7168 * 2048 + 7168 * 256
+    join, head = 2 * 7168**2, 129280 * 7168
+    core = 3 * 0.5 * 2 * 128 * (192 + 128) * 4096
+    assert more - less == pytest.approx(6 * (attention + experts + join + head) + core)
+    assert more / less == pytest.approx(1.039, abs=0.005)
