@@ -333,7 +333,7 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     },
     "sglang": {
         "hopper": EngineCoefficients(
-            request_s=0.147,
+            request_s=0.22,
             layer_s=1.17e-05,
             step_s=0.00135,
             sequence_s=1e-05,
@@ -346,7 +346,7 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
             fitted_on="silicon points on H200",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.147,
+            request_s=0.22,
             layer_s=9.5e-06,
             step_s=0.0007,
             sequence_s=1e-05,
@@ -361,7 +361,7 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     },
     "trtllm": {
         "hopper": EngineCoefficients(
-            request_s=0.067,
+            request_s=0.085,
             layer_s=7.8e-06,
             step_s=0.00085,
             sequence_s=2e-05,

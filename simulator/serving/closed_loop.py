@@ -97,8 +97,8 @@ def run_load_test(cost: IterationTime, test: LoadTest) -> LoadTestResult:
         tpot_s=tpot_ps / max(answered, 1) / PS_PER_S,
         decoding=decoding / max(clock_ps, 1),
         elapsed_s=clock_ps / PS_PER_S,
-        prompt_tokens=int(prompts),
-        output_tokens=int(outputs),
+        prompt_tokens=prompts,
+        output_tokens=outputs,
     )
 
 
@@ -122,13 +122,10 @@ def loop(
 
     Plain integers and lists, so that it also compiles as it stands.
     """
-    prompts = np.empty(requests, dtype=np.int64)
-    outputs = np.empty(requests, dtype=np.int64)
-    for number in range(requests):
-        prompts[number] = max(1, round(prompt_tokens * _spread(3 * number + 2, shortest)))
-        outputs[number] = max(1, round(output_tokens * _spread(number + 1, shortest)))
-    arrived = np.zeros(requests, dtype=np.int64)
-    first = np.zeros(requests, dtype=np.int64)
+    prompts = [max(1, round(prompt_tokens * _spread(3 * number + 2, shortest))) for number in range(requests)]
+    outputs = [max(1, round(output_tokens * _spread(number + 1, shortest))) for number in range(requests)]
+    arrived = [0] * requests
+    first = [0] * requests
     ends = [(0, 0)]  # (iteration of the last token, request)
     ends.pop()
     asked = min(users, requests)
@@ -166,7 +163,7 @@ def loop(
                 part = -1
         if new:
             beside = decodes if mixed else 0
-            elapsed = tokens_ps[new + beside] + sequence_ps * (chunks + beside)
+            elapsed = int(tokens_ps[new + beside]) + sequence_ps * (chunks + beside)
             elapsed += (pair_ps_1024 * pairs) >> PAIR_SHIFT
             if mixed:
                 elapsed += context_ps * context
@@ -176,7 +173,7 @@ def loop(
             clock += elapsed
         elif decodes:
             steps = ends[0][0] - iteration
-            one = tokens_ps[decodes] + sequence_ps * decodes + context_ps * context
+            one = int(tokens_ps[decodes]) + sequence_ps * decodes + context_ps * context
             elapsed = steps * one + context_ps * decodes * (steps * (steps - 1) // 2)
             decoding += float(decodes) * elapsed
             clock += elapsed
@@ -187,7 +184,7 @@ def loop(
             first[request] = clock
             decodes += 1
             context += prompts[request]
-            heapq.heappush(ends, (iteration + int(outputs[request]) - 1, request))
+            heapq.heappush(ends, (iteration + outputs[request] - 1, request))
         while len(ends) > 0 and ends[0][0] <= iteration:
             _, request = heapq.heappop(ends)
             decodes -= 1
@@ -200,7 +197,7 @@ def loop(
             if asked < requests:
                 arrived[asked] = clock
                 asked += 1
-    return requests, answered, ttft, tpot, decoding, clock, prompts.sum(), outputs.sum()
+    return requests, answered, ttft, tpot, decoding, clock, sum(prompts), sum(outputs)
 
 
 def _spread(number: int, shortest: float) -> float:
