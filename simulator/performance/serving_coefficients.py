@@ -361,7 +361,7 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     },
     "trtllm": {
         "hopper": EngineCoefficients(
-            request_s=0.085,
+            request_s=0.067,
             layer_s=7.8e-06,
             step_s=0.00085,
             sequence_s=2e-05,
