@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "export": "Write a run's tables in another format.",
     "estimate": "Predict a table of cases: one row in, one prediction out.",
     "validate": "Score the models against published measurements.",
+    "calibrate": "Measure the GPU of this machine: a profile that the catalog loads.",
 }
 
 

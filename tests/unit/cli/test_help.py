@@ -44,7 +44,7 @@ def test_help_lists_every_command_with_a_sentence():
 def test_commands_that_do_not_exist_yet_are_not_listed():
     assert list(COMMANDS) == [
         "run", "init", "check", "schema", "catalog", "report", "compare", "account", "export",
-        "estimate", "validate",
+        "estimate", "validate", "calibrate",
     ]  # fmt: skip
 
 

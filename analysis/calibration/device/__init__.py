@@ -1,0 +1,1 @@
+"""What the GPU in this machine does: measured times and watts, and a profile that the catalog loads."""
