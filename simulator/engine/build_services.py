@@ -27,6 +27,7 @@ from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batch_rule import BatchRule, batch_rule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
+from simulator.serving.full_crowd import COMPILED_FROM, full_crowd, not_compiled
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
@@ -278,7 +279,14 @@ class ServiceBuilder:
     def _crowd(self, service: Service, rules: ServiceRules, replicas: int) -> Crowd:
         """Return the crowd of a service's mode."""
         if service.mode == "thinned":
-            return ThinnedCrowd(rules, replicas, service.thin_fraction, self._source(service))
+            return ThinnedCrowd(
+                rules,
+                replicas,
+                service.thin_fraction,
+                self._source(service),
+                expected_requests=service.thin_fraction * self._expected_requests(service),
+                tabulated=service.engine.iteration_table is not None,
+            )
         if service.mode == "fluid":
             streams = self.jobs.streams
             rng = streams.stream(f"service/{service.name}/tables")
@@ -296,7 +304,23 @@ class ServiceBuilder:
                 "readable twin, request by request"
             )
             return TwinCrowd(rules, self._users(service))
-        return TwinCrowd(rules, self._source(service))
+        expected = self._expected_requests(service)
+        apart, tabulated = service.disaggregated is not None, service.engine.iteration_table is not None
+        unknown = not_compiled(rules, apart=apart, tabulated=tabulated)
+        if unknown and expected >= COMPILED_FROM:
+            self.jobs.notes.append(
+                f"{service.name}: {unknown} is not compiled, so it runs on the readable twin, "
+                "some 20,000 requests a second"
+            )
+        return full_crowd(
+            rules, self._source(service), expected_requests=expected, apart=apart, tabulated=tabulated
+        )
+
+    def _expected_requests(self, service: Service) -> float:
+        """Return how many requests will come, about."""
+        if service.path is not None:
+            return float(np.searchsorted(self._log(service).arrived_s, self.jobs.horizon_s, side="right"))
+        return float(self._rate_per_s(service).integral())
 
     def _users(self, service: Service) -> UserLoop:
         """Return the users of a service in a closed loop."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.serving.crowd import AddReplica, ReplicaProfile, Stop
+from simulator.serving.full_crowd import full_crowd
 from simulator.serving.routers import LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -163,7 +164,8 @@ def load_table(
 
 
 def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> TwinCrowd:
-    crowd = TwinCrowd(rules)
+    tabulated = not add[0].profile.iteration.linear_in_context
+    crowd = full_crowd(rules, None, expected_requests=len(table), tabulated=tabulated)
     for command in add:
         crowd.apply(command, 0.0)
     crowd.feed(table, np.inf)

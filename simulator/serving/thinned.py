@@ -31,9 +31,9 @@ from simulator.serving.crowd import (
     SetWeights,
     Stop,
 )
+from simulator.serving.full_crowd import full_crowd
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.stability import Stability
-from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestSource, RequestTable
 
 #: Shares are read as fractions with at most this denominator: 0.333 is a third.
@@ -87,6 +87,8 @@ class ThinnedCrowd:
         Size of the whole service, and the share of it to simulate.
     source
         Where the requests of the whole service come from; without one they must be fed.
+    expected_requests, tabulated
+        As `full_crowd` has them, of the sample.
     """
 
     def __init__(
@@ -95,6 +97,9 @@ class ThinnedCrowd:
         replicas: int,
         fraction: float,
         source: RequestSource | None = None,
+        *,
+        expected_requests: float = 0.0,
+        tabulated: bool = False,
     ) -> None:
         self.cells, self.simulated = cells_of(rules.name, replicas, fraction)
         self._factor = self.cells / self.simulated
@@ -104,7 +109,7 @@ class ThinnedCrowd:
             cells=self.cells,
             simulated_cells=self.simulated,
         )
-        self._twin = TwinCrowd(self.rules, source)
+        self._twin = full_crowd(self.rules, source, expected_requests=expected_requests, tabulated=tabulated)
         self._places = [replicas // self.cells] * self.cells
         """Free places by cell."""
         self._cell: dict[int, int] = {}

@@ -1,0 +1,66 @@
+"""Which form a service in full takes: the readable twin, or the kernel that equals it.
+
+Both give the same answers to the bit, so the choice is one of speed alone: loading the kernel
+takes about a second, and compiling it, once on a machine, half a minute.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from simulator.serving.routers import LeastOutstanding, RoundRobin
+from simulator.serving.service_rules import ServiceRules
+from simulator.serving.twin import TwinCrowd
+from simulator.workload.requests import RequestSource
+
+#: Requests from which on the kernel pays: the twin takes 18,000 to 33,000 a second.
+COMPILED_FROM: Final = 100_000
+
+#: Routers that the kernel knows; others, those from outside among them, are asked request by request.
+_COMPILED_ROUTERS: Final = (RoundRobin, LeastOutstanding)
+
+
+def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = False) -> str:
+    """Return what of a service the kernel does not know, in words; empty if it knows all.
+
+    Parameters
+    ----------
+    rules
+        The service.
+    apart
+        Whether prefill is apart from decode.
+    tabulated
+        Whether iterations cost what a measured table says.
+    """
+    batch = rules.rule
+    reasons = (
+        (type(rules.router) not in _COMPILED_ROUTERS, f"router {type(rules.router).__name__}"),
+        (batch.until_done, "static batches"),
+        (batch.drafts > 0, "speculative decoding"),
+        (rules.piece_tokens > 0 and batch.keeps_blocks, "prefixes that requests share"),
+        (apart, "prefill apart from decode"),
+        (tabulated, "a measured table of iterations"),
+    )
+    return " and ".join(words for holds, words in reasons if holds)
+
+
+def full_crowd(
+    rules: ServiceRules,
+    source: RequestSource | None,
+    *,
+    expected_requests: float,
+    apart: bool = False,
+    tabulated: bool = False,
+) -> TwinCrowd:
+    """Return the crowd of a service in full, compiled if that pays and the kernel knows all of it.
+
+    Parameters
+    ----------
+    expected_requests
+        Requests that will be simulated, about. [count]
+    """
+    if expected_requests < COMPILED_FROM or not_compiled(rules, apart=apart, tabulated=tabulated):
+        return TwinCrowd(rules, source)
+    from simulator.serving.compiled_crowd import CompiledCrowd
+
+    return CompiledCrowd(rules, source)
