@@ -71,7 +71,8 @@ def service(name):
 
 def job(name):
     return {"job": name, "tokens": 2.5e12, "finished_s": None, "state": "running", "mfu_fraction": 0.4,
-            "mfu_convention": "model-full", "restarts": 5.0, "ettr_fraction": 0.97, "reliability": {"ettr_law_fraction": None, "law_bends": []},
+            "mfu_convention": "model-full", "restarts": 5.0, "ettr_fraction": 0.97,
+            "reliability": {"ettr_law_fraction": None, "law_bends": []},
             "facility_energy_mwh": 1290.0, "location_tco2e": 553.2, "it_w_per_gpu": 330.0,
             "watts": "given"}  # fmt: skip
 
