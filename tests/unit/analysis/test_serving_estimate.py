@@ -129,7 +129,7 @@ def test_h200_follows_from_h100_by_its_bandwidth():
         ({"isl": ""}, "isl and osl must be positive"),
         ({"batch_size": ""}, "the number of users is not known"),
         ({"tp_size": "eight"}, "tp_size: 'eight' is not a number"),
-        ({"tp_size": "1.0", "precision": "", "system": "h100_sxm"}, "leave no room"),
+        ({"tp_size": "1.0", "precision": "", "gemm_quant_mode": "", "system": "h100_sxm"}, "leave no room"),
     ],
 )
 def test_refusals_say_what_is_missing(change, message):
