@@ -150,7 +150,8 @@ class Laws:
     def with_values(self, values: Mapping[str, float]) -> Laws:
         """Return these laws with other numbers, and without stretches of other parts."""
         wide = replace(self.kernels.products["wide"], **{name: values[name] for name in _PRODUCT})
-        kernels = {name: v for name, v in values.items() if name not in (*_PRODUCT, *_ENGINE)}
+        kernels: dict[str, Any] = {n: v for n, v in values.items() if n not in (*_PRODUCT, *_ENGINE)}
+        around: dict[str, Any] = {name: values[name] for name in _ENGINE}
         return Laws(
             replace(self.kernels, products={**self.kernels.products, "wide": wide}, **kernels),
             replace(
@@ -158,7 +159,7 @@ class Laws:
                 stream_stretch=1.0,
                 arithmetic_stretch=1.0,
                 cache_stretch=1.0,
-                **{name: values[name] for name in _ENGINE},
+                **around,
             ),
         )
 
@@ -198,7 +199,7 @@ def fit(card: str, cases: list[Iteration], start: Laws) -> Laws:
         return start.with_values(dict(zip(names, np.exp(logs).tolist(), strict=True)))
 
     def errors(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.log(predicted_s(card, cases, made(logs)) / measured_s)
+        return np.asarray(np.log(predicted_s(card, cases, made(logs)) / measured_s))
 
     first = np.clip(np.log([start.value(name) for name in names]), low + 1e-3, high - 1e-3)
     return made(least_squares(errors, first, bounds=(low, high), diff_step=1e-2).x)

@@ -103,7 +103,7 @@ class VidurRun:
         )
         return cls(
             tag=said["tag"],
-            scheduler={"vllm": "vllm-v0"}.get(kind, kind),
+            scheduler="vllm-v0" if kind == "vllm" else str(kind),
             max_sequences=int(options[f"--{kind}_scheduler_config_batch_size_cap"]),
             token_budget=int(budget),
             replicas=int(options.get("--cluster_config_num_replicas", 1)),
@@ -228,7 +228,7 @@ def replayed(run: VidurRun, times: IterationTable) -> dict[str, NDArray[np.float
     router.crowd.append(crowd)
     for number in range(run.replicas):
         crowd.apply(AddReplica(number, "here", "mixed", 2, TableReplica(times), run.kv_blocks), 0.0)
-    blocks = []
+    blocks: list[dict[str, Any]] = []
     end_s = float(asked["completed_at"].max())
     while sum(len(block["request_id"]) for block in blocks) < len(outputs):
         end_s *= 1.5

@@ -1,6 +1,7 @@
 """Serving against engines and simulators that others ran.
 
 Vidur (Agrawal et al., MLSys 2024): its per-request answers on its own iteration times.
+LLMServingSim 2.0 (casys-kaist): two runs of vLLM 0.19 with time stamps of every request.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.validation.vidur_answers import LAYERS, VidurRun, compared
+from analysis.validation.vllm_runs import TARGET, EngineRun, replayed, statistics
 from simulator.performance.iteration_table import read_iteration_table
 
 RUNS = {
@@ -30,3 +32,17 @@ def test_every_request_is_answered_as_vidur_answers_it(shared_data, tag, restart
     assert (theirs, ours) == (restarts, restarts)
     assert worst < 1e-3
     assert verdict == "PASS"
+
+
+@pytest.mark.parametrize("name", ["RTX4090_Llama-3.1-8B", "RTXPRO6000_Llama-3.1-8B"])
+def test_real_vllm_runs_are_met(shared_data, name):
+    """Means and 99th percentiles within 5 %, with the engine's own KV blocks where its log says them.
+
+    Nothing of these runs was fitted: the cards' coefficients come from profiles of single layers.
+    """
+    run = EngineRun.read(shared_data / "serving" / "reference" / "vllm_real" / name)
+    found = replayed(run, run.kv_blocks)
+    for metric, measured in run.measured.items():
+        theirs, ours = statistics(measured), statistics(found[metric])
+        for statistic in ("mean", "p99"):
+            assert abs(ours[statistic] / theirs[statistic] - 1.0) < TARGET, (metric, statistic)
