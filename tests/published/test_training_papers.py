@@ -111,7 +111,8 @@ def test_megascale_baseline_of_256_gpus():
     """MegaScale: Megatron-LM trains 175B at 43.3 PFLOP/s on 256 A100, 169 TFLOP/s a GPU.
 
     Not fitted; found 7 % below (5 % below the 53.0 % MFU that the same table prints). The layout is
-    assumed as Megatron-LM would have run it: TP 8, PP 8, interleave 6, batch 768, micro-batch 1, selective recomputation with sequence parallelism, ZeRO-1.
+    assumed as Megatron-LM would have run it: TP 8, PP 8, interleave 6, batch 768, micro-batch 1,
+    selective recomputation with sequence parallelism, ZeRO-1.
     """
     model = Architecture(
         "175B", 96, 12288, 128, 128, 96, 49152, 64_000, gated_mlp=False, tied_embeddings=True
