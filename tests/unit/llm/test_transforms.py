@@ -20,7 +20,7 @@ def test_published_cuts_of_llama_8b():
     """Sreenivas et al. 2024, table 1: Llama 3.1 Minitron 4B has 4.5 B weights, by width or by depth."""
     whole = shape("llama-3.1-8b")
     narrow = transformed(whole, "prune-width", keep_fraction=0.70)
-    assert narrow.hidden % 128 == 0 and narrow.ffn % 128 == 0
+    assert (narrow.hidden % 128, narrow.ffn % 128) == (0, 0)
     shallow = transformed(whole, "prune-depth", keep_fraction=0.5)
     assert shallow.layers == 16
     assert shallow.parameters == pytest.approx(4.5e9, rel=0.02)
