@@ -19,6 +19,7 @@ from simulator.results.digest import NOT_QUEUED
 from simulator.results.learning import learnings
 from simulator.results.occupancy import pool_steps
 from simulator.results.percentile import quantile
+from simulator.serving.stability import over_the_whole
 from simulator.telemetry import Phase, Record, ServiceRecord
 from simulator.telemetry.glossary import SERVICE, SUMMARY, TRAINING, Term
 
@@ -179,6 +180,8 @@ def _service(
         return float(np.sum(books.jobs[column][rows]))
 
     numbers = {name: said.get(name) for name in SERVICE}
+    if said.get("stability") is not None:
+        numbers["stability"] = over_the_whole(said["stability"], said.get("ttft_p99_s") or math.nan)
     numbers["tokens_per_s"] = tokens / horizon_s
     met = said.get("slo_attainment_fraction")
     if met is not None:

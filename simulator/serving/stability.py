@@ -117,6 +117,20 @@ def verdict(
     return Stability(answer, headroom, mean_headroom, capacity_per_s, longest)
 
 
+def over_the_whole(word: Verdict, ttft_p99_s: float) -> Verdict:
+    """Return the verdict of a run that may be shorter than the bins of its queue.
+
+    A service whose slowest first tokens took longer than a backlog to come had one, even if its
+    queue was never seen at the end of a bin.
+
+    Parameters
+    ----------
+    ttft_p99_s
+        99th percentile of the time to first token; NaN if nobody was answered. [s]
+    """
+    return "backlogged" if word == "stable" and ttft_p99_s > BACKLOG_S else word
+
+
 def saturated_rate_per_s(
     costs: ReplicaCosts,
     rule: BatchRule,

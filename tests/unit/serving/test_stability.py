@@ -8,7 +8,7 @@ import pytest
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.replica_costs import ReplicaCosts
-from simulator.serving.stability import saturated_rate_per_s, verdict
+from simulator.serving.stability import over_the_whole, saturated_rate_per_s, verdict
 
 BIN_S = 300.0
 
@@ -96,3 +96,16 @@ def test_kv_blocks_bound_the_batch():
 
 def test_a_prefill_replica_reads_prompts_only():
     assert rate_per_s(costs(fixed_s=0.1), role="prefill", prompt=32.0) == pytest.approx(2.0 / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("word", "ttft_p99_s", "said"),
+    [
+        ("stable", 5.0, "stable"),
+        ("stable", 61.0, "backlogged"),
+        ("stable", float("nan"), "stable"),
+        ("overloaded", 61.0, "overloaded"),
+    ],
+)
+def test_a_run_shorter_than_its_bins_is_judged_by_who_waited(word, ttft_p99_s, said):
+    assert over_the_whole(word, ttft_p99_s) == said
