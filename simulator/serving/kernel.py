@@ -41,9 +41,9 @@ LONGEST_PS = 1 << 61
 # Columns of `State.request`.
 (
     NUMBER, ARRIVED, PROMPT, OUTPUT, TIER, PREEMPTIONS, ATTEMPTS, STARTED, FIRST_TOKEN, EMITTED, COMPUTED,
-    TARGET, PLACE_ORDER, TOKEN, END, BASE, PHASE, NEXT, PLACE, HEAP_AT, SLOT, HASHED, HELD, MARK,
+    TARGET, PLACE_ORDER, TOKEN, END, BASE, PHASE, NEXT, PLACE, SLOT, HASHED, HELD, MARK,
     REQUEST_COLUMNS,
-) = range(25)  # fmt: skip
+) = range(24)  # fmt: skip
 
 #: `request[FIRST_TOKEN]` and `request[STARTED]` before there is one; times before the base are below zero.
 UNSEEN64 = np.iinfo(np.int64).min
@@ -266,62 +266,43 @@ def _set_decode_power(k: Any, s: int, now: int, alone_ps: int, duration_ps: int)
 
 
 @_compiled
-def _before(heap_end: Any, heap_request: Any, request: Any, i: int, j: int) -> bool:
-    if heap_end[i] != heap_end[j]:
-        return bool(heap_end[i] < heap_end[j])
-    return bool(request[heap_request[i], TOKEN] < request[heap_request[j], TOKEN])
-
-
-@_compiled
-def _swap(heap_end: Any, heap_request: Any, request: Any, i: int, j: int) -> None:
-    end = heap_end[i]
-    heap_end[i] = heap_end[j]
-    heap_end[j] = end
-    who = heap_request[i]
-    heap_request[i] = heap_request[j]
-    heap_request[j] = who
-    request[heap_request[i], HEAP_AT] = i
-    request[heap_request[j], HEAP_AT] = j
-
-
-@_compiled
-def _sift_up(heap_end: Any, heap_request: Any, request: Any, at: int) -> None:
+def _sift_up(heap_end: Any, heap_request: Any, request: Any, at: int, end: int, q: int) -> None:
+    """Put a decode at a free place of the heap of ends, or above it; ties by who joined first."""
     while at:
         up = (at - 1) // 2
-        if not _before(heap_end, heap_request, request, at, up):
+        above = heap_end[up]
+        if above < end or (above == end and request[heap_request[up], TOKEN] < request[q, TOKEN]):
             break
-        _swap(heap_end, heap_request, request, at, up)
+        heap_end[at] = above
+        heap_request[at] = heap_request[up]
         at = up
-
-
-@_compiled
-def _heap_push(heap_end: Any, heap_request: Any, request: Any, size: int, q: int) -> None:
-    heap_end[size] = request[q, END]
-    heap_request[size] = q
-    request[q, HEAP_AT] = size
-    _sift_up(heap_end, heap_request, request, size)
+    heap_end[at] = end
+    heap_request[at] = q
 
 
 @_compiled
 def _heap_remove(heap_end: Any, heap_request: Any, request: Any, size: int, at: int) -> None:
+    """Take the decode at a place out of a heap of `size`."""
     last = size - 1
-    if at == last:
-        return
-    heap_end[at] = heap_end[last]
-    heap_request[at] = heap_request[last]
-    request[heap_request[at], HEAP_AT] = at
-    moved = at
-    while True:
-        least = moved
-        for down in (2 * moved + 1, 2 * moved + 2):
-            if down < last and _before(heap_end, heap_request, request, down, least):
-                least = down
-        if least == moved:
-            break
-        _swap(heap_end, heap_request, request, moved, least)
-        moved = least
-    if moved == at:
-        _sift_up(heap_end, heap_request, request, at)
+    end = heap_end[last]
+    q = heap_request[last]
+    # The hole goes down to the bottom along the lesser ends, then the last one rises from there.
+    down = 2 * at + 1
+    while down < last:
+        other = down + 1
+        if other < last:
+            below, beside = heap_end[down], heap_end[other]
+            tie = below == beside
+            if beside < below or (
+                tie and request[heap_request[other], TOKEN] < request[heap_request[down], TOKEN]
+            ):
+                down = other
+        heap_end[at] = heap_end[down]
+        heap_request[at] = heap_request[down]
+        at = down
+        down = 2 * at + 1
+    if at < last:
+        _sift_up(heap_end, heap_request, request, at, end, q)
 
 
 @_compiled
@@ -375,10 +356,13 @@ def _leave_decode(k: Any, s: int, q: int) -> None:
     k.phases[s, phase + size] -= 1
     r[DECODES] -= 1
     r[CONTEXT] -= context
-    k.request[q, TOKEN] = -1
     r[STALE] = 1
-    _heap_remove(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], k.request[q, HEAP_AT])
+    at = 0
+    while k.heap_request[s, at] != q:
+        at += 1
+    _heap_remove(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], at)
     r[HEAP] -= 1
+    k.request[q, TOKEN] = -1
 
 
 @_compiled
@@ -408,7 +392,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     r[JOINED] += 1
     r[DECODES] += 1
     r[CONTEXT] += context
-    _heap_push(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], q)
+    _sift_up(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], request[END], q)
     r[HEAP] += 1
 
 

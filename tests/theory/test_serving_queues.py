@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from simulator.serving.batch_rule import BatchRule
+from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica, Stop
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
@@ -27,7 +28,9 @@ def waits_s(*, iteration_s, arrived_s, outputs, servers, leap=True):
     """Return each request's wait for its first iteration, in order of arrival."""
     count = len(arrived_s)
     rule = BatchRule(max_sequences=servers, token_budget=64)
-    crowd = TwinCrowd(ServiceRules("queue", rule=rule), leap=leap)
+    rules = ServiceRules("queue", rule=rule)
+    # The kernel, which equals the twin; the twin where single steps are asked for.
+    crowd = CompiledCrowd(rules) if leap else TwinCrowd(rules, leap=False)
     profile = GivenReplica(linear_iteration(fixed_s=iteration_s, most_tokens=64))
     crowd.apply(AddReplica(0, "here", "mixed", 1, profile, 10**6), 0.0)
     ones = np.ones(count, dtype=np.int64)

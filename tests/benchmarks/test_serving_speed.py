@@ -1,0 +1,162 @@
+"""How fast services run compiled: CPU seconds, medians; prints figures, fails nothing.
+
+Run with ``python -m pytest -m benchmark -s tests/benchmarks/test_serving_speed.py``. Lengths are
+those of the Azure conversation trace of 2023, arrivals Poisson at 70 % of what replicas sustain.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from simulator.llm.architecture import Architecture
+from simulator.performance.serving import serving_profile
+from simulator.scenario import load
+from simulator.serving import kernel
+from simulator.serving.batch_rule import batch_rule
+from simulator.serving.compiled_crowd import CompiledCrowd
+from simulator.serving.crowd import AddReplica, Stop
+from simulator.serving.load_table import _drain_rate_per_s
+from simulator.serving.service_rules import ServiceRules
+from simulator.serving.twin import TwinCrowd
+from simulator.workload.request_log import read_requests
+from simulator.workload.requests import RequestTable
+
+pytestmark = pytest.mark.benchmark
+
+LOAD = 0.7
+RULE = batch_rule("vllm-v1", max_sequences=256, token_budget=8192, block_tokens=16, watermark_fraction=0.0)
+
+
+class Resampled:
+    """Poisson arrivals with lengths drawn in pairs from a log."""
+
+    end_s = math.inf
+
+    def __init__(self, log, count, rate_per_s):
+        self.log, self.left, self.rate_per_s = log, count, rate_per_s
+        self.rng, self.last_s = np.random.default_rng(2), 0.0
+
+    def next_block(self, count):
+        count = min(count, self.left)
+        self.left -= count
+        arrived_s = self.last_s + np.cumsum(self.rng.exponential(1.0 / self.rate_per_s, count))
+        self.last_s = float(arrived_s[-1]) if count else self.last_s
+        chosen = self.rng.integers(0, len(self.log), count)
+        log = self.log
+        return RequestTable(arrived_s, log.prompt_tokens[chosen], log.output_tokens[chosen], log.tier[chosen])
+
+
+@pytest.fixture(scope="module")
+def replica(shared_data):
+    """The log, a replica of Llama 70B on four H100, and the requests a second that it sustains."""
+    log = read_requests(shared_data / "serving" / "traces" / "azure2023_conv.csv.gz", ("standard",))
+    catalog = load("quickstart").catalog
+    architecture = Architecture.from_spec(catalog.model("llama-3.1-70b"))
+    profile = serving_profile(architecture, catalog.gpu("h100-sxm"), tensor_parallel=4)
+
+    def add(number, blocks=20_000):
+        return AddReplica(number, "here", "mixed", 4, profile, blocks)
+
+    rules = ServiceRules("chat", rule=RULE, rows=1 << 60)
+    return log, add, _drain_rate_per_s(rules, add(0), log, np.random.default_rng(1))
+
+
+def served(form, replica, count, replicas=1, blocks=20_000):
+    """Return (CPU seconds, the crowd) of so many requests, rows taken away as they come."""
+    log, add, capacity_per_s = replica
+    rate_per_s = LOAD * capacity_per_s * replicas
+    crowd = form(ServiceRules("chat", rule=RULE), Resampled(log, count, rate_per_s))
+    for number in range(replicas):
+        crowd.apply(add(number, blocks), 0.0)
+    begun_s = time.process_time()
+    while (stop := crowd.advance(1.02 * count / rate_per_s + 60.0)) is not Stop.REACHED:
+        if stop is Stop.ROWS_FULL:
+            crowd.take_rows()
+    return time.process_time() - begun_s, crowd
+
+
+def test_the_kernel_beside_the_twin(replica, monkeypatch):
+    """Alone, and with the drawing of requests and the books."""
+    served(CompiledCrowd, replica, 1000)
+    spent, inner = [0.0], kernel.advance
+
+    def timed(*arguments):
+        begun_s = time.process_time()
+        why = inner(*arguments)
+        spent[0] += time.process_time() - begun_s
+        return why
+
+    monkeypatch.setattr(kernel, "advance", timed)
+    for blocks in (20_000, 2_000):
+        alone, whole = [], []
+        for _ in range(5):
+            spent[0] = 0.0
+            cpu_s, crowd = served(CompiledCrowd, replica, 500_000, blocks=blocks)
+            whole.append(500_000 / cpu_s)
+            alone.append(500_000 / spent[0])
+        lost = crowd.counters()["preempted"]
+        print(
+            f"\nkernel, {blocks} blocks ({lost:.0f} preempted): {statistics.median(alone):,.0f} requests "
+            f"per CPU s; with arrivals and books {statistics.median(whole):,.0f}"
+        )
+    cpu_s, _ = served(TwinCrowd, replica, 20_000)
+    print(f"twin: {20_000 / cpu_s:,.0f}")
+
+
+def test_time_per_request_is_flat(replica):
+    served(CompiledCrowd, replica, 1000)
+    for count in (10_000, 100_000, 1_000_000, 10_000_000):
+        cpu_s, _ = served(CompiledCrowd, replica, count)
+        held_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+        print(f"\n{count:,} requests: {cpu_s / count * 1e6:.2f} us each, {held_mb:.0f} MB held at most")
+
+
+def test_a_week_of_50_requests_a_second_on_32_replicas(replica):
+    count = 50 * 7 * 86_400
+    cpu_s, crowd = served(CompiledCrowd, replica, count, replicas=32)
+    print(f"\n{count:,} requests on 32 replicas: {cpu_s:.0f} CPU s; {crowd.stability().verdict}")
+
+
+def test_compiling_once(tmp_path):
+    """The first run on a machine compiles; later ones load what it left."""
+    program = (
+        "from simulator.serving.compiled_crowd import CompiledCrowd as C\n"
+        "from simulator.serving.service_rules import ServiceRules\n"
+        "C(ServiceRules('x')).advance(1.0)"
+    )
+    for word in ("compiled", "loaded"):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run((sys.executable, "-c", program), check=True, env={"NUMBA_CACHE_DIR": str(tmp_path)})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"\nkernel {word}: {cpu_s:.1f} CPU s")
+
+
+def test_end_to_end_with_requests_written(tmp_path):
+    """Two and ten million requests of the quickstart's service, everything written but the report."""
+    from simulator.results.execution import execute
+
+    for days in (10, 50):
+        scenario = load(
+            "quickstart",
+            [
+                "failures=none",
+                "workloads.research.load=1 GPUs on average",
+                "workloads.chat.demand.requests=200_000 per day",
+                f"duration={days} d",
+            ],
+        )
+        count = 200_000 * days
+        begun_s = time.process_time()
+        execute(scenario, out=tmp_path / str(days))
+        cpu_s = time.process_time() - begun_s
+        held_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+        print(f"\n{count:,}: {count / cpu_s:,.0f} requests per CPU s, {held_mb:.0f} MB")
