@@ -27,7 +27,7 @@ def test_placed_well_gradients_cross_pods_in_a_third_of_what_is_there():
     record, links = run()
     assert record.link_losses == ()
     assert len(links["job"]) == 0
-    assert 16 * 8 * 50e9 < POD / 3
+    assert POD / 3 > 16 * 8 * 50e9
 
 
 def test_neighbours_in_rank_cross_no_more_if_nodes_are_only_spread():

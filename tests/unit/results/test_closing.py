@@ -43,6 +43,7 @@ def digest(**changes):
         "waiting": {"gpu_hours": 0.0, "by_tenant": {}, "by_reason": {}},
         "limits": [],
         "moves": [],
+        "links": [],
         "watch": ["nothing to watch"],
         "audit": {"accounts": 3, "worst_relative_difference": 0.0},
         "folder": "runs/hall",
