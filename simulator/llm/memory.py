@@ -232,6 +232,20 @@ def weight_bytes(architecture: Architecture, precision: str) -> float:
     return total
 
 
+def weight_bytes_per_gpu(
+    architecture: Architecture, precision: str, tensor_parallel: int, attention_data_parallel: int = 1
+) -> float:
+    """Return bytes of weights on one GPU of a serving replica. [B]
+
+    Routed experts are spread over all of its GPUs; every attention group has all the rest, spread
+    over the group's.
+    """
+    routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
+    experts = weight_format(precision).bytes_per_value * routed
+    rest = weight_bytes(architecture, precision) - experts
+    return (rest + experts / attention_data_parallel) / tensor_parallel
+
+
 def kv_precision_of(precision: str) -> str:
     """Return the precision of a cache where none is given: 16 bits beside quantised weights.
 
@@ -261,6 +275,7 @@ def kv_blocks(
     *,
     gpu_memory_bytes: float,
     tensor_parallel: int,
+    attention_data_parallel: int = 1,
     precision: str,
     kv_precision: str,
     block_tokens: int = 16,
@@ -269,7 +284,7 @@ def kv_blocks(
     reserved_bytes: float | None = None,
     given: int | None = None,
 ) -> int:
-    """Return how many blocks of remembered tokens one replica has.
+    """Return how many blocks of remembered tokens one replica has, or one of its attention groups.
 
     What ``memory_fraction`` of a GPU leaves after weights and ``reserved_bytes`` for context,
     graphs and activations; the latter are estimated from the ``token_budget`` when not given.
@@ -282,12 +297,13 @@ def kv_blocks(
         If the model does not fit; the message gives the numbers and the next degree that
         does.
     """
-    weights = weight_bytes(architecture, precision) / tensor_parallel
+    weights = weight_bytes_per_gpu(architecture, precision, tensor_parallel, attention_data_parallel)
+    gpus = tensor_parallel * attention_data_parallel
     block_bytes = block_tokens * kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
     if given is not None:
         if weights + given * block_bytes > gpu_memory_bytes:
             raise LayoutError(
-                f"{architecture.name} in {precision} over {tensor_parallel} GPUs of "
+                f"{architecture.name} in {precision} over {gpus} GPUs of "
                 f"{gpu_memory_bytes / GIB:.0f} GiB: weights {weights / GIB:.1f} GiB a GPU and {given} "
                 f"KV blocks of {block_bytes / GIB:.4f} GiB do not fit; expected at most "
                 f"{max(0, int((gpu_memory_bytes - weights) // block_bytes))} blocks, or more GPUs"
@@ -301,7 +317,7 @@ def kv_blocks(
     blocks = int(room // block_bytes) if room > 0 else 0
     if blocks < 1:
         raise LayoutError(
-            f"{architecture.name} in {precision} over {tensor_parallel} GPUs of "
+            f"{architecture.name} in {precision} over {gpus} GPUs of "
             f"{gpu_memory_bytes / GIB:.0f} GiB: weights {weights / GIB:.1f} GiB a GPU leave no "
             f"room for a block of {block_tokens} tokens; raise tensor_parallel or lower the "
             "precision"

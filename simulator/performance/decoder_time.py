@@ -121,7 +121,7 @@ class Pass:
         if dense_layers:
             total += dense_layers * self._feed_forward_s(mine, architecture.ffn)
         if architecture.experts:
-            total += architecture.moe_layers * self._experts_s(tokens, mine, stretch)
+            total += architecture.moe_layers * (self._routing_s(mine) + self._grouped_s(tokens))
         total += self._exchange_s(tokens, mine)
         # The head reads its matrix once; its arithmetic goes with sequences, not with tokens.
         head = self._product_s(np.ones(1), architecture.hidden, architecture.vocab / self.deployment.gpus, 16)
@@ -158,12 +158,22 @@ class Pass:
             tokens, mine, architecture.hidden
         )
 
-    def _experts_s(self, tokens: NDArray[np.float64], mine: NDArray[np.float64], stretch: float) -> Seconds:
-        """Return the time of one layer of experts: router, shared experts, grouped products. [s]"""
-        architecture, deployment = self.architecture, self.deployment
+    def _routing_s(self, mine: NDArray[np.float64]) -> Seconds:
+        """Return the time of one layer's router and shared experts, on a group's own tokens. [s]"""
+        architecture = self.architecture
         total = self._product_s(mine, architecture.hidden, architecture.experts, 16)
         if architecture.shared_ffn:
             total = total + self._feed_forward_s(mine, architecture.shared_ffn)
+        return total
+
+    def experts_s(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return the part of `seconds` that goes with the tokens of all groups: routed experts. [s]"""
+        return self.architecture.moe_layers * self._grouped_s(tokens)
+
+    def _grouped_s(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return the time of one layer's grouped products over the whole replica's tokens. [s]"""
+        architecture, deployment = self.architecture, self.deployment
+        stretch = CLOCK_CURVE.compute_stretch(self.clock_fraction)
         law = self.law.experts[self.weights.path(self.gpu)]
         gpus = deployment.gpus
         visits = tokens * architecture.experts_per_token
@@ -183,7 +193,7 @@ class Pass:
         )
         moved = law.visit_s * visits * architecture.hidden / deployment.expert_parallel * memory_stretch
         grouped = grouped + moved + law.launch_s * stretch
-        return total + self.engine.expert_stretch * grouped
+        return self.engine.expert_stretch * grouped
 
     def _exchange_s(self, tokens: NDArray[np.float64], mine: NDArray[np.float64]) -> Seconds:
         """Return the time GPUs of the replica spend telling each other, all layers. [s]"""

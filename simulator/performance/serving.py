@@ -9,7 +9,7 @@ rule: those are in ``simulator.serving``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Final
@@ -22,7 +22,7 @@ from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
 from simulator.llm.number_formats import CACHES, weight_format
-from simulator.performance.decoder_time import AttentionCost, Deployment, Pass, attention_cost
+from simulator.performance.decoder_time import Deployment, Pass, attention_cost
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.iteration_table import IterationTable
 from simulator.performance.serving_coefficients import (
@@ -57,6 +57,12 @@ class IterationTime:
         For each pair of a new prompt token and a token it looks at, in 1/1024 ps.
     mixed_context_ps
         `context_ps` in an iteration that holds prompt tokens, too; None: the same. [ps]
+    attention_groups
+        Groups of GPUs that split the batch and advance together; all costs are for a batch that
+        is spread evenly over them.
+    experts_ps
+        (n,) int64 - the part of `tokens_ps` that goes with the tokens of all groups, the rest
+        with those of the group that has most; None: no part. [ps]
     """
 
     tokens_ps: NDArray[np.int64]
@@ -64,6 +70,8 @@ class IterationTime:
     context_ps: int
     pair_ps_1024: int
     mixed_context_ps: int | None = None
+    attention_groups: int = 1
+    experts_ps: NDArray[np.int64] | None = None
 
     #: Several iterations of one batch have a closed form.
     linear_in_context: ClassVar[bool] = True
@@ -119,6 +127,10 @@ class IterationTime:
             context_ps=round(self.context_ps * stretch),
             pair_ps_1024=round(self.pair_ps_1024 * stretch),
             mixed_context_ps=round(self.beside_prompts_ps * stretch),
+            attention_groups=self.attention_groups,
+            experts_ps=None
+            if self.experts_ps is None
+            else np.rint(self.experts_ps * stretch).astype(np.int64),
         )
 
     def decode_ps(self, steps: int, sequences: int, context_tokens: int) -> int:
@@ -362,20 +374,27 @@ def serving_profile(
         clock_fraction=clock_fraction,
     )
     attention = attention_cost(work, CACHES[kv_precision])
-    table = _by_token(work, attention, most_tokens)
+    table = _by_token(lambda tokens: work.seconds(tokens) + attention.token_s * tokens, most_tokens)
+    experts = None
+    if attention_data_parallel > 1:
+        experts = np.rint(_by_token(work.experts_s, most_tokens) * PS_PER_S).astype(np.int64)
     sequence_s = attention.sequence_s + work.engine.sequence_s / attention_data_parallel
+    # Every group has a host process of its own.
+    host_sequence_s = cpu_overhead_per_sequence_s / attention_data_parallel
     if overlaps_cpu:
         table = np.maximum(table, cpu_overhead_s)
-        sequence_s = max(sequence_s, cpu_overhead_per_sequence_s)
+        sequence_s = max(sequence_s, host_sequence_s)
     else:
         table += cpu_overhead_s
-        sequence_s += cpu_overhead_per_sequence_s
+        sequence_s += host_sequence_s
     iteration = IterationTime(
         tokens_ps=np.rint(table * PS_PER_S).astype(np.int64),
         sequence_ps=round(sequence_s * PS_PER_S),
         context_ps=max(1, round(attention.context_s * PS_PER_S)),
         pair_ps_1024=max(1, round(attention.pair_s * PS_PER_S * (1 << PAIR_SHIFT))),
         mixed_context_ps=max(1, round(attention.context_s * work.law.mixed_context * PS_PER_S)),
+        attention_groups=attention_data_parallel,
+        experts_ps=experts,
     )
     iteration.tokens_ps.flags.writeable = False
     return ServingProfile(
@@ -404,11 +423,13 @@ _DENSE_TOKENS: Final = 256
 _TOKEN_STEP: Final = 32
 
 
-def _by_token(work: Pass, attention: AttentionCost, most_tokens: int) -> NDArray[np.float64]:
-    """Return seconds of an iteration by new tokens, from 0 to the widest."""
+def _by_token(
+    seconds: Callable[[NDArray[np.float64]], NDArray[np.float64]], most_tokens: int
+) -> NDArray[np.float64]:
+    """Return seconds by new tokens, from 0 to the widest."""
     tokens = np.arange(most_tokens + 1, dtype=np.float64)
     if most_tokens <= _DENSE_TOKENS:
-        return work.seconds(tokens) + attention.token_s * tokens
+        return seconds(tokens)
     wide = np.arange(_DENSE_TOKENS + _TOKEN_STEP, most_tokens, _TOKEN_STEP)
     knots = np.concatenate([np.arange(_DENSE_TOKENS + 1), wide, [most_tokens]]).astype(np.float64)
-    return np.interp(tokens, knots, work.seconds(knots) + attention.token_s * knots)
+    return np.interp(tokens, knots, seconds(knots))

@@ -177,6 +177,25 @@ class Replica:
         """Return whether a request of this size could run here alone."""
         return self.rule.fits(prompt_tokens, output_tokens, self.blocks)
 
+    @property
+    def new_tokens(self) -> int:
+        """New tokens of the (first) planned iteration."""
+        decoded = 0 if self._stands else self.decodes * (1 + self.rule.drafts)
+        return decoded + sum(new for new, _ in self._new)
+
+    @property
+    def prefix_tokens(self) -> tuple[int, int]:
+        """Tokens that were looked up in KV blocks at admissions, and those found."""
+        return self.kv.looked_tokens, self.kv.hit_tokens
+
+    def remembered(self, request: Request) -> int:
+        """Return how many leading blocks a newcomer would find. [blocks]"""
+        return self.kv.found(request)
+
+    def number_from(self, order: int) -> None:
+        """Give the next one that joins this place in the order, later ones those after it."""
+        self._order = order
+
     def join(self, request: Request, after_ps: int) -> bool:
         """Queue a request; return whether it is idle or its plan was cut short.
 
@@ -328,6 +347,10 @@ class Replica:
         begun = self._steps_begun(at_ps)
         grown = self._growth_blocks(begun) - self._grown if begun and not self._new else 0
         return self.blocks - self.kv.free + grown
+
+    def kv_fraction(self, at_ps: int) -> float:
+        """Return the share of blocks in use at a moment inside (or at the end of) the plan."""
+        return self.used_blocks(at_ps) / self.blocks if self.blocks else 0.0
 
     def _emitted(self, request: Request, at_ps: int) -> int:
         if request.token < 0:

@@ -9,11 +9,15 @@ from simulator.serving.batch_rule import BatchRule
 from simulator.serving.batching import Replica
 from simulator.serving.crowd import AddReplica, ReplicaProfile
 from simulator.serving.drafting import DraftingReplica
+from simulator.serving.lockstep import LockstepReplica
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.stability import saturated_rate_per_s
 from simulator.serving.static_batch import StaticReplica
+
+#: What stands in a slot.
+AnyReplica = Replica | LockstepReplica
 
 
 class Fleet:
@@ -33,6 +37,8 @@ class Fleet:
         Whether replicas take runs of pure decode as one.
     piece_tokens
         Tokens of a named piece of a prompt; 0 where requests share nothing.
+    attention_data_parallel
+        Groups of each replica that split its batch and advance together. [count]
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Fleet:
         bin_ps: int,
         leap: bool,
         piece_tokens: int = 0,
+        attention_data_parallel: int = 1,
     ) -> None:
         self._service = service
         self._rule = rule
@@ -52,7 +59,8 @@ class Fleet:
         self._bin_ps = bin_ps
         self._leap = leap
         self._piece_tokens = piece_tokens
-        self._replicas: list[Replica | None] = []
+        self._groups = attention_data_parallel
+        self._replicas: list[AnyReplica | None] = []
         self.ends: list[int] = []
         """When each slot's plan ends; NEVER if it has none. [ps]"""
         self.loads: list[int] = []
@@ -74,17 +82,17 @@ class Fleet:
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
         self._kept: dict[int, ReplicaProfile] = {}
 
-    def __iter__(self) -> Iterator[Replica]:
+    def __iter__(self) -> Iterator[AnyReplica]:
         return (replica for replica in self._replicas if replica is not None)
 
-    def at(self, slot: int) -> Replica:
+    def at(self, slot: int) -> AnyReplica:
         """Return the replica in a slot that has one."""
         replica = self._replicas[slot]
         if replica is None:
             raise RuntimeError(f"service {self._service}: slot {slot} holds no replica")
         return replica
 
-    def get(self, slot: int) -> Replica | None:
+    def get(self, slot: int) -> AnyReplica | None:
         """Return the replica in a slot, if there is one."""
         return self._replicas[slot]
 
@@ -105,11 +113,18 @@ class Fleet:
         """Take in a replica; return its slot."""
         if command.replica_id in self._slot:
             raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
-        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget
+        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget * self._groups
         if widest < budget:
+            of_all = f" over {self._groups} groups" if self._groups > 1 else ""
             raise ValueError(
                 f"service {self._service}: the profile knows iterations of up to {widest} tokens, "
-                f"the token budget is {budget}"
+                f"the token budget is {budget}{of_all}"
+            )
+        costs = self._costs_of(command.profile, 1.0, command.gpus)
+        if costs.groups != self._groups or command.gpus % self._groups:
+            raise ValueError(
+                f"service {self._service}: {self._groups} attention groups on {command.gpus} GPUs, but the "
+                f"profile is of {costs.groups}"
             )
         if command.site not in self.site_names:
             self.site_names.append(command.site)
@@ -120,18 +135,23 @@ class Fleet:
                 "leave out `speculative`, or the table"
             )
         kind = StaticReplica if self._rule.until_done else DraftingReplica if self._rule.drafts else Replica
-        replica = kind(
-            command.replica_id,
-            self.site_names.index(command.site),
-            role=command.role,
-            costs=self._costs_of(command.profile, 1.0, command.gpus),
-            kv_blocks=command.kv_blocks,
-            rule=self._rule,
-            tiers=self._tiers,
-            meter=PowerMeter(command.replica_id, host_mw, at_ps, self._bin_ps, self.bins),
-            leap=self._leap,
-            piece_tokens=self._piece_tokens,
-        )
+
+        def make(meter: PowerMeter) -> Replica:
+            return kind(
+                command.replica_id,
+                self.site_names.index(command.site),
+                role=command.role,
+                costs=costs,
+                kv_blocks=command.kv_blocks,
+                rule=self._rule,
+                tiers=self._tiers,
+                meter=meter,
+                leap=self._leap,
+                piece_tokens=self._piece_tokens,
+            )
+
+        meter = PowerMeter(command.replica_id, host_mw, at_ps, self._bin_ps, self.bins)
+        replica = make(meter) if self._groups == 1 else LockstepReplica(make, meter)
         replica.max_sequences = max_sequences
         if None in self._replicas:
             slot = self._replicas.index(None)
@@ -160,8 +180,9 @@ class Fleet:
         replica = self.at(slot)
         replica.meter.close(at_ps)
         self._gone_energy += replica.meter.total(at_ps)
-        self._gone_looked += replica.kv.looked_tokens
-        self._gone_hit += replica.kv.hit_tokens
+        looked, hit = replica.prefix_tokens
+        self._gone_looked += looked
+        self._gone_hit += hit
         if slot in self.draining:
             self.draining.remove(slot)
         self._replicas[slot] = None
@@ -184,10 +205,7 @@ class Fleet:
 
     def kv_fraction(self, at_ps: int) -> float:
         """Return the largest share of KV blocks in use over the replicas."""
-        return max(
-            (replica.used_blocks(at_ps) / replica.blocks for replica in self if replica.blocks),
-            default=0.0,
-        )
+        return max((replica.kv_fraction(at_ps) for replica in self), default=0.0)
 
     def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
         """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
@@ -204,15 +222,17 @@ class Fleet:
                 output_tokens=output_tokens,
             )
             stage = "decode" if replica.role == "decode" else "entry"
-            stages[stage] = stages.get(stage, 0.0) + rate_per_s
+            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self._groups
         return min(stages.values(), default=0.0)
 
     def prefix_tokens(self) -> tuple[int, int]:
         """Return the tokens that were looked up in KV blocks at admissions, and those found."""
-        return (
-            self._gone_looked + sum(replica.kv.looked_tokens for replica in self),
-            self._gone_hit + sum(replica.kv.hit_tokens for replica in self),
-        )
+        looked, hit = self._gone_looked, self._gone_hit
+        for replica in self:
+            more_looked, more_hit = replica.prefix_tokens
+            looked += more_looked
+            hit += more_hit
+        return looked, hit
 
     def read_meters(self, at_ps: int) -> list[MeterBin]:
         """Return and forget the power bins that ended by `at_ps`."""

@@ -47,6 +47,8 @@ class GivenReplica:
             sequence_ps=round(old.sequence_ps / pace),
             context_ps=round(old.context_ps / pace),
             pair_ps_1024=round(old.pair_ps_1024 / pace),
+            attention_groups=old.attention_groups,
+            experts_ps=None if old.experts_ps is None else np.rint(old.experts_ps / pace).astype(np.int64),
         )
         idle_w = self.idle_power_w
         return replace(
@@ -67,6 +69,8 @@ def linear_iteration(
     context_s: float = 0.0,
     pair_s: float = 0.0,
     most_tokens: int = 8192,
+    attention_groups: int = 1,
+    expert_token_s: float = 0.0,
 ) -> IterationTime:
     """Return an iteration whose time is linear in tokens, sequences, context and prompt pairs.
 
@@ -79,11 +83,18 @@ def linear_iteration(
         token and one it looks at. [s]
     most_tokens
         Widest iteration. [tokens]
+    attention_groups
+        Groups that advance together; all else is for a batch spread evenly over them.
+    expert_token_s
+        Of each new token, whichever group it is of: what experts on all GPUs take. [s]
     """
     tokens = np.arange(most_tokens + 1, dtype=np.float64)
+    experts_ps = np.rint(expert_token_s * tokens * PS_PER_S).astype(np.int64)
     return IterationTime(
-        tokens_ps=np.rint((fixed_s + token_s * tokens) * PS_PER_S).astype(np.int64),
+        tokens_ps=np.rint((fixed_s + token_s * tokens) * PS_PER_S).astype(np.int64) + experts_ps,
         sequence_ps=round(sequence_s * PS_PER_S),
         context_ps=round(context_s * PS_PER_S),
         pair_ps_1024=round(pair_s * PS_PER_S * 1024.0),
+        attention_groups=attention_groups,
+        experts_ps=experts_ps,
     )

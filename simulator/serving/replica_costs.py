@@ -18,12 +18,17 @@ class ReplicaCosts:
     `tokens_ps`, `sequence_ps`, `context_ps`, `mixed_context_ps` and `pair_ps_1024` are those of
     `performance.serving.IterationTime`, empty and 0 where the profile's costs are a measured
     table, which is asked for every iteration.
+
+    Where several groups of GPUs advance together (`groups`), all of this is one group's: its own
+    tokens, sequences and context, its own GPUs, and every other group as busy as it is.
     """
 
     __slots__ = (
         "_decode_mw",
         "_gpus",
+        "_shared_ps",
         "context_ps",
+        "groups",
         "idle_mw",
         "leaps",
         "mixed_context_ps",
@@ -41,13 +46,18 @@ class ReplicaCosts:
         """Whether a run of decodes has a closed form."""
         self.tokens_ps: list[int] = []
         self.sequence_ps = self.context_ps = self.pair_ps_1024 = self.mixed_context_ps = 0
+        self.groups = 1
+        self._shared_ps: list[int] = []
         if isinstance(iteration, IterationTime):
-            self.tokens_ps = iteration.tokens_ps.tolist()
-            self.sequence_ps = int(iteration.sequence_ps)
-            self.context_ps = int(iteration.context_ps)
-            self.mixed_context_ps = iteration.beside_prompts_ps
-            self.pair_ps_1024 = int(iteration.pair_ps_1024)
-        self._gpus = gpus
+            groups = self.groups = iteration.attention_groups
+            self.tokens_ps = iteration.tokens_ps[::groups].tolist()
+            self.sequence_ps = groups * int(iteration.sequence_ps)
+            self.context_ps = groups * int(iteration.context_ps)
+            self.mixed_context_ps = groups * iteration.beside_prompts_ps
+            self.pair_ps_1024 = groups * int(iteration.pair_ps_1024)
+            if groups > 1 and iteration.experts_ps is not None:
+                self._shared_ps = iteration.experts_ps.tolist()
+        self._gpus = gpus // self.groups
         self.idle_mw = self._milliwatts(profile.idle_power_w)
         self.prefill_mw = self._milliwatts(profile.prefill_power_w)
         self._decode_mw: dict[tuple[int, int], int] = {}
@@ -96,6 +106,24 @@ class ReplicaCosts:
         guessing_ps = self.tokens_ps[decodes] * round(draft_cost_fraction * 1024) * drafts >> 10
         return plain_ps + wider_ps + guessing_ps
 
+    def beside_ps(self, alone_ps: int, tokens: int, all_tokens: int) -> int:
+        """Return what an iteration takes one of several groups, beside what the others work on. [ps]
+
+        Parameters
+        ----------
+        alone_ps
+            The iteration if every group had as many new tokens as this one. [ps]
+        tokens, all_tokens
+            New tokens of this group, and of all of them together.
+        """
+        if not self._shared_ps:
+            return alone_ps
+        shared_ps = self._shared_ps
+        even_ps = self.tokens_ps[tokens]
+        # No iteration is shorter than an empty one: the host's time may hide the GPUs'.
+        own_ps = max(self.tokens_ps[0], even_ps - shared_ps[tokens * self.groups] + shared_ps[all_tokens])
+        return alone_ps - even_ps + own_ps
+
     def mixture_ps(self, batch: float, context: float, prompts: float, prompt_tokens: float) -> float:
         """Return the time of a mean iteration of a steady mixture. [ps]
 
@@ -126,7 +154,7 @@ class ReplicaCosts:
         known = self._decode_mw.get(key)
         if known is None:
             mean = float(max(bucket * _CONTEXT_BUCKET, _CONTEXT_BUCKET // 2))
-            known = self._milliwatts(self.profile.decode_power_w(sequences, mean))
+            known = self._milliwatts(self.profile.decode_power_w(self.groups * sequences, mean))
             self._decode_mw[key] = known
         return known
 

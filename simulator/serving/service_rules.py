@@ -37,6 +37,9 @@ class ServiceRules:
         Rows held before `advance` comes back to have them taken.
     piece_tokens
         Tokens that one name of a prompt's pieces stands for; 0 where requests share nothing.
+    attention_data_parallel
+        Groups of GPUs in each replica that have a queue, a batch and KV blocks each, and go through
+        every iteration together. [count]
     cells, simulated_cells
         Requests are dealt in turn to this many cells, each with replicas of its own, and the
         router chooses within a cell; only the first cells are simulated.
@@ -55,6 +58,7 @@ class ServiceRules:
     origin_s: float = 0.0
     rows: int = 65536
     piece_tokens: int = 0
+    attention_data_parallel: int = 1
     cells: int = 1
     simulated_cells: int = 1
 
@@ -74,6 +78,15 @@ class ServiceRules:
             raise ValueError(
                 f"service {self.name}: prefixes of pieces of {self.piece_tokens} tokens do not go with "
                 f"blocks of {self.rule.block_tokens}"
+            )
+        if self.attention_data_parallel < 1:
+            raise ValueError(
+                f"service {self.name}: {self.attention_data_parallel} attention groups; expected at least 1"
+            )
+        if self.attention_data_parallel > 1 and self.rule.until_done:
+            raise ValueError(
+                f"service {self.name}: static batches end each on its own, so attention groups that advance "
+                "together have no effect on them; use another engine"
             )
         if not 1 <= self.simulated_cells <= self.cells:
             raise ValueError(

@@ -16,7 +16,6 @@ import numpy as np
 
 from simulator.foundation.time_grid import snap
 from simulator.serving.arrival_buffer import ArrivalBuffer
-from simulator.serving.batching import Replica
 from simulator.serving.crowd import (
     BIN_S,
     AddReplica,
@@ -33,7 +32,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
-from simulator.serving.fleet import Fleet
+from simulator.serving.fleet import AnyReplica, Fleet
 from simulator.serving.kv_transfers import KvTransfers
 from simulator.serving.ledger import FAILED, OK, SHED, Ledger
 from simulator.serving.lookout import Lookout
@@ -93,6 +92,7 @@ class TwinCrowd:
             bin_ps=_BIN_PS,
             leap=leap,
             piece_tokens=rules.piece_tokens,
+            attention_data_parallel=rules.attention_data_parallel,
         )
         self._ledger = Ledger(
             rules.name,
@@ -266,7 +266,7 @@ class TwinCrowd:
             fleet.entry[cell],
             fleet.loads,
             fleet.sites,
-            lambda slot: fleet.at(slot).kv.found(request),
+            lambda slot: fleet.at(slot).remembered(request),
         )
         if slot is None:
             if bound is not None and sum(map(len, self._lobby)) >= bound:
@@ -281,26 +281,26 @@ class TwinCrowd:
             return
         self._enqueue(slot, replica, request)
 
-    def _can_ever_run(self, request: Request, replica: Replica) -> bool:
+    def _can_ever_run(self, request: Request, replica: AnyReplica) -> bool:
         if replica.role != "prefill":
             return replica.fits(request.prompt, request.output)
         decode = self._fleet.decode
         return replica.fits(request.prompt, 1) and (not decode or bool(self._able(request)))
 
-    def _enqueue(self, slot: int, replica: Replica, request: Request) -> None:
+    def _enqueue(self, slot: int, replica: AnyReplica, request: Request) -> None:
         fleet = self._fleet
         fleet.loads[slot] += 1
         if replica.join(request, self._now - self._early):
             self._stirred(slot, replica)
 
-    def _stirred(self, slot: int, replica: Replica) -> None:
+    def _stirred(self, slot: int, replica: AnyReplica) -> None:
         """Note that a replica is idle and has something to do, or that its plan was cut short."""
         if replica.plan_end == NEVER:
             self._call(slot, replica)
         else:
             self._fleet.ends[slot] = replica.plan_end
 
-    def _call(self, slot: int, replica: Replica) -> None:
+    def _call(self, slot: int, replica: AnyReplica) -> None:
         if not replica.boundary:
             replica.boundary = True
             self._boundary.append(slot)
@@ -524,7 +524,7 @@ class TwinCrowd:
         most = self.rules.rule.max_sequences
         return most if self._limit.max_sequences is None else min(self._limit.max_sequences, most)
 
-    def _cut(self, slot: int, replica: Replica) -> None:
+    def _cut(self, slot: int, replica: AnyReplica) -> None:
         """Make a replica stand at the first boundary after now, so that a command can act there."""
         if replica.plan_end == NEVER:
             self._call(slot, replica)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,10 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
+from simulator.serving.fleet import Fleet
 from simulator.serving.given_replica import GivenReplica, linear_iteration
+from simulator.serving.lockstep import LockstepReplica
+from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.routers import LeastOutstanding, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -100,6 +104,8 @@ def engine_run(
     router=None,
     roles=("mixed", "mixed"),
     engine="vllm-v1",
+    groups=1,
+    gpus=2,
 ):
     """Drive a crowd as an engine does; return everything that comes out, and what fired when."""
     table, profile = workload
@@ -124,10 +130,11 @@ def engine_run(
         kv_bytes_per_token=100.0,
         transfer_bytes_per_s=1e5,
         retries=2,
+        attention_data_parallel=groups,
     )
     crowd = TwinCrowd(rules, leap=leap)
     for number, role in enumerate(roles):
-        crowd.apply(AddReplica(number, "ab"[number % 2], role, 2, profile, blocks, host_w=50.0), 0.0)
+        crowd.apply(AddReplica(number, "ab"[number % 2], role, gpus, profile, blocks, host_w=50.0), 0.0)
     crowd.apply(SetWatch(watch), 0.0)
     crowd.feed(table, math.inf)
     present, fired = set(range(len(roles))), []
@@ -153,7 +160,7 @@ def engine_run(
         kind, first, second = what
         if kind == "add" and first not in present:
             role = "mixed" if roles[0] == "mixed" else ("decode" if first % 2 else "prefill")
-            crowd.apply(AddReplica(first, second, role, 2, profile, blocks, host_w=50.0), at_s)
+            crowd.apply(AddReplica(first, second, role, gpus, profile, blocks, host_w=50.0), at_s)
             present.add(first)
         elif kind == "remove" and first in present:
             crowd.apply(RemoveReplica(first, second), at_s)
@@ -237,3 +244,127 @@ def test_looking_in_between_changes_nothing(engine, workload, script, watch, loo
     straight = engine_run(workload, script, engine=engine, leap=True, watch=watch)
     halting = engine_run(workload, script, engine=engine, leap=True, watch=watch, looks=looks)
     assert_same(straight, halting)
+
+
+# attention groups that advance together
+
+#: Engines that may have attention groups.
+IN_STEP = [kind for kind in KINDS if kind != "static"]
+
+
+def profile_of(groups):
+    """Return a profile in which a group's own context, tokens and prompts count, and everybody's tokens."""
+    return GivenReplica(
+        linear_iteration(
+            fixed_s=1e-3,
+            token_s=3e-5,
+            sequence_s=1e-4,
+            context_s=3e-5,
+            pair_s=1e-8,
+            most_tokens=224 * groups,
+            attention_groups=groups,
+            expert_token_s=2e-5,
+        )
+    )
+
+
+def grouped(workload, groups):
+    """Return the workload with groups in its profile."""
+    table, profile = workload
+    if profile is ROUND_PROFILE:
+        iteration = linear_iteration(
+            fixed_s=2.0**-6, most_tokens=224 * groups, attention_groups=groups, expert_token_s=0.0
+        )
+        return table, GivenReplica(iteration)
+    return table, profile_of(groups)
+
+
+@settings(max_examples=120)
+@given(st.sampled_from(IN_STEP), st.integers(2, 3), workloads(), commands, watches, st.integers(20, 60))
+def test_leaping_groups_equal_groups_that_step(engine, groups, workload, script, watch, blocks):
+    setting = {"engine": engine, "groups": groups, "watch": watch, "blocks": blocks}
+    setting["gpus"] = 2 * groups
+    leaps = engine_run(grouped(workload, groups), script, leap=True, **setting)
+    steps = engine_run(grouped(workload, groups), script, leap=False, **setting)
+    assert_same(leaps, steps)
+    assert_conserved(leaps)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(IN_STEP), workloads(), commands, st.integers(20, 60))
+def test_leaping_groups_equal_steps_with_prefill_apart_from_decode(engine, workload, script, blocks):
+    setting = {"engine": engine, "groups": 2, "roles": ("prefill", "decode"), "blocks": blocks}
+    leaps = engine_run(grouped(workload, 2), script, leap=True, **setting)
+    steps = engine_run(grouped(workload, 2), script, leap=False, **setting)
+    assert_same(leaps, steps)
+    assert leaps["flow"] == steps["flow"]
+    assert_conserved(leaps)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(IN_STEP), workloads(), commands, watches, st.lists(moments, max_size=12))
+def test_looking_at_groups_in_between_changes_nothing(engine, workload, script, watch, looks):
+    setting = {"engine": engine, "groups": 2, "watch": watch, "router": LeastOutstanding()}
+    straight = engine_run(grouped(workload, 2), script, leap=True, **setting)
+    halting = engine_run(grouped(workload, 2), script, leap=True, looks=looks, **setting)
+    assert_same(straight, halting)
+
+
+class OneGroup(Fleet):
+    """A fleet whose every replica is made of groups, of which there is one."""
+
+    def add(self, command, max_sequences, at_ps):
+        slot = super().add(command, max_sequences, at_ps)
+        plain = self._replicas[slot]
+
+        def make(meter):
+            arguments = {
+                "role": plain.role,
+                "costs": plain.costs,
+                "kv_blocks": plain.blocks,
+                "rule": plain.rule,
+                "tiers": len(plain.waiting),
+                "meter": meter,
+                "leap": self._leap,
+            }
+            return type(plain)(plain.replica_id, plain.site, **arguments)
+
+        replica = self._replicas[slot] = LockstepReplica(make, plain.meter)
+        replica.max_sequences = max_sequences
+        return slot
+
+
+@settings(max_examples=80)
+@given(
+    st.sampled_from(KINDS),
+    workloads(),
+    commands,
+    watches,
+    st.booleans(),
+    st.integers(20, 60),
+)
+def test_one_group_is_a_plain_replica(engine, workload, script, watch, apart, blocks):
+    roles = ("prefill", "decode") if apart and engine != "static" else ("mixed", "mixed")
+    setting = {"engine": engine, "watch": watch, "blocks": blocks, "roles": roles, "leap": True}
+    plain = engine_run(workload, script, **setting)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.serving.twin.Fleet", OneGroup)
+        one = engine_run(workload, script, **setting)
+    assert_same(plain, one)
+    assert plain["flow"] == one["flow"]
+
+
+@given(st.integers(1, 4), st.integers(0, 40), st.integers(0, 400), st.integers(0, 30))
+def test_groups_that_are_equally_busy_take_what_the_profile_says(groups, decodes, context, prompt):
+    profile = profile_of(groups)
+    costs = ReplicaCosts(profile, groups)
+    chunks = [(prompt, 5)] if prompt else []
+    tokens = decodes + prompt
+    alone = costs.iteration_ps(decodes, context, chunks)
+    found = costs.beside_ps(alone, tokens, groups * tokens)
+    pairs = [(prompt, 5)] * groups if prompt else []
+    whole = profile.iteration.step_ps(groups * decodes, groups * context, pairs)
+    # The pairs are rounded down once instead of once a group.
+    assert found == pytest.approx(whole, abs=groups)
+    # Fewer tokens elsewhere leave the experts less to do, and never make the step longer.
+    assert costs.beside_ps(alone, tokens, tokens) <= found

@@ -1,0 +1,161 @@
+"""Two attention groups that go through every pass together, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from simulator.serving.batch_rule import BatchRule
+from simulator.serving.crowd import AddReplica, RemoveReplica, SetClock, Stop
+from simulator.serving.full_crowd import full_crowd, not_compiled
+from simulator.serving.given_replica import GivenReplica, linear_iteration
+from simulator.serving.service_rules import ServiceRules
+from simulator.serving.twin import TwinCrowd
+from simulator.workload.requests import RequestTable
+
+RULE = BatchRule(max_sequences=8, token_budget=16, block_tokens=4)
+
+
+def pair(**costs):
+    """Return a profile of two groups: each new token of a group costs it twice `token_s`."""
+    iteration = linear_iteration(fixed_s=0.1, most_tokens=32, attention_groups=2, **costs)
+    return GivenReplica(iteration, decode_w_per_sequence=10.0)
+
+
+def crowd_of(rows, profile, *, blocks=100, leap=True, rule=RULE, **rules):
+    """Return a crowd of one replica of two GPUs, and its requests: (arrival, prompt, output)."""
+    crowd = TwinCrowd(ServiceRules("chat", rule=rule, attention_data_parallel=2, **rules), leap=leap)
+    crowd.apply(AddReplica(0, "here", "mixed", 2, profile, blocks), 0.0)
+    arrived, prompt, output = (np.array(column) for column in zip(*rows, strict=True))
+    tiers = np.zeros(len(rows), dtype=np.int64)
+    crowd.feed(RequestTable(arrived.astype(float), prompt, output, tiers), math.inf)
+    return crowd
+
+
+def answered(crowd):
+    """Return (first token, end) of each request. [s]"""
+    assert crowd.advance(100.0) is Stop.REACHED
+    found = crowd.take_rows()
+    order = np.argsort(found["request_id"])
+    columns = (found["first_token_s"][order], found["finished_s"][order])
+    return [(pytest.approx(first), pytest.approx(end)) for first, end in zip(*columns, strict=True)]
+
+
+def test_the_slowest_group_sets_the_pace_and_experts_see_everybody():
+    # The first request goes to group 0, the second to 1, the third to 0 (both have one that waits).
+    # A group's token costs it 0.04 s, one it remembers 0.01 s; each token of both costs both 0.01 s.
+    profile = pair(token_s=0.02, context_s=0.005, expert_token_s=0.01)
+    crowd = crowd_of(((0.0, 4, 3), (0.0, 2, 3), (0.0, 1, 1)), profile)
+    # Prompts: 0.1 + 5 x 0.04 + 7 x 0.01 = 0.37 (group 1 alone: 0.25).
+    # Decodes: 0.1 + 0.04 + 2 x 0.01 + 4 x 0.01 = 0.20, then 0.21 (group 1: 0.18 and 0.19).
+    assert answered(crowd) == [(0.37, 0.78), (0.37, 0.78), (0.37, 0.37)]
+
+
+@pytest.mark.parametrize("leap", [True, False])
+def test_the_slowest_group_may_change_on_the_way(leap):
+    # Group 0 remembers 6 tokens in one sequence, group 1 4 in two: 6 7 8 9 10 against 4 6 8 10 12.
+    rows = ((0.0, 6, 6), (0.0, 2, 6), (0.0, 1, 1), (0.0, 2, 6))
+    crowd = crowd_of(rows, pair(context_s=0.005), leap=leap)
+    end = 0.1 + 5 * 0.1 + 0.01 * (6 + 7 + 8 + 10 + 12)
+    assert answered(crowd) == [(0.1, end), (0.1, end), (0.1, 0.1), (0.1, end)]
+
+
+def test_a_group_waits_for_the_pass_under_way_and_then_joins():
+    # At 0.25 group 1 has nothing, yet the pass that began at 0.2 must end before it may begin.
+    crowd = crowd_of(((0.0, 4, 8), (0.25, 4, 2)), pair())
+    assert answered(crowd) == [(0.1, 0.8), (0.4, 0.5)]
+
+
+def test_blocks_are_a_groups_own():
+    # 5 blocks of 4 a group. Two of (4, 7) do not fit one group to the end, but one in each does.
+    both = ((0.0, 4, 7), (0.0, 4, 7))
+    assert answered(crowd_of(both, pair(), blocks=5)) == [(0.1, 0.7), (0.1, 0.7)]
+    # Four: in either group the later one gives way at 0.5 and ends at 0.9, as on a plain replica.
+    four = crowd_of(both + both, pair(), blocks=5)
+    assert answered(four) == [(0.1, 0.7), (0.1, 0.7), (0.1, 0.9), (0.1, 0.9)]
+    # Three: group 1 has no cause to preempt.
+    crowd = crowd_of((*both, (0.0, 4, 7)), pair(), blocks=5)
+    crowd.advance(100.0)
+    rows = crowd.take_rows()
+    assert dict(zip(rows["request_id"], rows["preemptions"], strict=True)) == {0: 0, 1: 0, 2: 1}
+
+
+def test_what_one_group_cannot_hold_is_shed():
+    crowd = crowd_of(((0.0, 12, 9), (0.0, 12, 10)), pair(), blocks=5)
+    crowd.advance(100.0)
+    counters = crowd.counters()
+    assert (counters["requests_out"], counters["shed"]) == (1.0, 1.0)
+
+
+def test_newcomers_go_where_least_waits():
+    # One sequence a group: the first two run, the third waits at group 0 and the fourth at group 1,
+    # so the short ones behind the short second are not held up by the long first.
+    rule = BatchRule(max_sequences=1, token_budget=16, block_tokens=4)
+    rows = ((0.0, 4, 20), (0.0, 4, 2), (0.05, 4, 1), (0.06, 4, 1))
+    found = answered(crowd_of(rows, pair(), rule=rule))
+    assert found == [(0.1, 2.0), (0.1, 0.2), (2.1, 2.1), (0.3, 0.3)]
+
+
+def test_power_is_the_sum_over_groups():
+    # 300 W and 10 W for each sequence if all groups had as many; an empty pass is one of one sequence.
+    crowd = crowd_of(((0.0, 4, 21), (0.0, 4, 11), (0.0, 4, 11)), pair())
+    assert crowd.power_w(0) == 200.0
+    crowd.advance(0.05)
+    assert crowd.power_w(0) == 1200.0
+    crowd.advance(0.5)
+    assert crowd.power_w(0) == (300.0 + 10.0 * 2 * 2) + (300.0 + 10.0 * 2 * 1)
+    crowd.advance(1.5)
+    assert crowd.power_w(0) == 2 * 320.0
+    crowd.advance(3.0)
+    assert crowd.power_w(0) == 200.0
+    spent = 0.1 * 1200.0 + 1.0 * 660.0 + 1.0 * 640.0 + 0.9 * 200.0
+    assert crowd.energy_j() == pytest.approx(spent)
+
+
+def test_a_slower_clock_holds_for_all_groups_from_the_next_pass():
+    crowd = crowd_of(((0.0, 4, 5), (0.0, 4, 5)), pair())
+    crowd.advance(0.25)
+    crowd.apply(SetClock((0,), 0.5), 0.25)
+    # Passes end at 0.1, 0.2, 0.3 and then last 0.2 s.
+    assert answered(crowd) == [(0.1, 0.7), (0.1, 0.7)]
+
+
+def test_a_lost_replica_loses_all_its_groups_in_order_of_arrival():
+    crowd = crowd_of(((0.0, 4, 9), (0.0, 4, 9), (0.0, 4, 9)), pair())
+    crowd.advance(0.25)
+    seen = crowd.observe()
+    assert (seen.running, seen.queue_length, seen.kv_fraction) == (3, 0, pytest.approx(4 / 100))
+    crowd.apply(RemoveReplica(0, "kill"), 0.25)
+    crowd.apply(AddReplica(1, "here", "mixed", 2, pair(), 100), 0.25)
+    assert crowd.counters()["retried"] == 3.0
+    # All three again from 0.25, by the same groups as at first.
+    assert answered(crowd) == [(0.35, 1.15)] * 3
+
+
+def test_a_group_counts_in_what_a_replica_sustains():
+    # One group of the pair has costs of its own: twice those of an evenly spread batch.
+    rows = ((0.0, 4, 5),)
+    crowd = crowd_of(rows, pair(token_s=0.02, context_s=0.005, sequence_s=0.003))
+    crowd.advance(10.0)
+    alone = TwinCrowd(ServiceRules("chat", rule=RULE))
+    iteration = linear_iteration(fixed_s=0.1, most_tokens=16, token_s=0.04, context_s=0.01, sequence_s=0.006)
+    alone.apply(AddReplica(0, "here", "mixed", 1, GivenReplica(iteration), 100), 0.0)
+    alone.feed(RequestTable(np.zeros(1), *(np.array([n]) for n in (4, 5, 0))), math.inf)
+    alone.advance(10.0)
+    found = crowd.stability().capacity_per_s
+    assert found == pytest.approx(2.0 * alone.stability().capacity_per_s)
+
+
+def test_groups_run_on_the_twin_and_not_in_static_batches():
+    rules = ServiceRules("chat", rule=RULE, attention_data_parallel=2)
+    assert not_compiled(rules) == "attention groups in step"
+    assert type(full_crowd(rules, None, expected_requests=1e9)) is TwinCrowd
+    static = BatchRule(chunked=False, keeps_blocks=False, until_done=True)
+    with pytest.raises(ValueError, match="have no effect on them"):
+        ServiceRules("chat", rule=static, attention_data_parallel=2)
+    with pytest.raises(ValueError, match="2 attention groups on 2 GPUs, but the profile is of 1"):
+        crowd_of(((0.0, 1, 1),), GivenReplica(linear_iteration(fixed_s=0.1, most_tokens=64)))
+    with pytest.raises(ValueError, match="token budget is 32 over 2 groups"):
+        crowd_of(((0.0, 1, 1),), GivenReplica(linear_iteration(fixed_s=0.1, most_tokens=16)))
