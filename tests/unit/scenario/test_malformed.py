@@ -308,7 +308,7 @@ REPLACED = {
     "tokens and steps": (
         "tokens: 50 B",
         "tokens: 50 B\n    steps: 100",
-        "workloads.pretrain: give either tokens or steps, and not both",
+        "workloads.pretrain: give one of tokens, steps, loss and compute_optimal, and no two",
     ),
     "mix too large": (
         "    largest: 16\n",
