@@ -115,6 +115,8 @@ class Board:
         self._timer = clock.timer(self._phases_end, Priority.COMPLETION)
         #: Called with a job whose phase ended: (job, phase that ended).
         self.on_phase_end: Callable[[int, int], None] = lambda job, phase: None
+        #: What nodes that compute slowly make of a profile; None where all are sound.
+        self.slowed: Callable[[int, Placement, Any], Any] | None = None
         self._add = recorder.segments.appenders
         self._cycles: dict[int, tuple[float, float]] = {}
         #: Jobs that wrote a periodic checkpoint since they last lost or saved something.
@@ -314,8 +316,12 @@ class Board:
 
     def profile(self, job: int) -> Any:
         """Return the performance profile of a job that holds GPUs."""
-        behaviour = self.behaviours[self.behaviour_of[job]]
-        return behaviour.profile_for(job, self.placement[job], self.held_gpus[job])  # type: ignore[arg-type]
+        return self.profile_on(job, self.placement[job])  # type: ignore[arg-type]
+
+    def profile_on(self, job: int, placement: Placement) -> Any:
+        """Return the performance profile of a job on GPUs that it holds or may get."""
+        found = self.behaviours[self.behaviour_of[job]].profile_for(job, placement, placement.gpus)
+        return found if self.slowed is None else self.slowed(job, placement, found)
 
     def settle(self, job: int) -> None:
         """Write down what has happened since the last change, up to now."""
@@ -382,7 +388,7 @@ class Board:
         assert placement is not None
         pool = self.pools[placement.pool]
         gpus = placement.gpus
-        profile = behaviour.profile_for(job, placement, gpus)
+        profile = self.profile_on(job, placement)
         step_s, gpu_w = profile.at(self.clock_fraction[job], self.link_share[job])
         rate = profile.unit_per_step / step_s
         self.phase[job] = _RUNNING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.engine.build_failures import causes_of, ejection_of, lemons_of, maintenance_of
+from simulator.engine.build_failures import causes_of, ejection_of, lemons_of, maintenance_of, slow_nodes_of
 from simulator.engine.build_jobs import JobBuilder
 from simulator.engine.build_services import ServiceBuilder
 from simulator.engine.build_sites import pool_plans, queue_plans, site_plans
@@ -59,6 +59,7 @@ def build_world(scenario: Scenario) -> World:
         causes=dict.fromkeys(range(len(pools)), causes) if causes else {},
         lemons=lemons_of(scenario),
         ejection=ejection_of(scenario),
+        slow_nodes=slow_nodes_of(scenario),
         maintenance=maintenance_of(scenario),
         script=[_step(scenario, event) for event in scenario.script],
         site_links=links,

@@ -1,10 +1,11 @@
-"""What will break: a preset's causes at the scenario's rate, lemons, ejection and maintenance windows."""
+"""What will break or be slow: causes at the scenario's rate, lemons, slow nodes, ejection, maintenance."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from simulator.engine.world import Cause, Ejection, Lemons, Maintenance
+from simulator.engine.world import Cause, Ejection, Lemons, Maintenance, SlowNodeRules
 from simulator.foundation.units import HOUR_S
 
 if TYPE_CHECKING:
@@ -45,6 +46,15 @@ def ejection_of(scenario: Scenario) -> Ejection | None:
     """Return when a node must leave, if ever."""
     said = scenario.failures.ejection
     return None if said is None else Ejection(said.incidents, said.within_s, said.replacement_s)
+
+
+def slow_nodes_of(scenario: Scenario) -> SlowNodeRules | None:
+    """Return which nodes compute slowly, if any, and when they leave."""
+    said = scenario.failures.slow_nodes
+    if said is None:
+        return None
+    after_s = math.inf if said.ejected_after_s is None else said.ejected_after_s
+    return SlowNodeRules(said.share_fraction, said.slowdown_fraction, after_s, said.replacement_s)
 
 
 def maintenance_of(scenario: Scenario) -> Maintenance | None:

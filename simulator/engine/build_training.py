@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from simulator.cluster.allocation import Placement, bits
-from simulator.engine.behaviour import Behaviour, Checkpoints
+from simulator.engine.behaviour import UNPRODUCTIVE, Behaviour, Checkpoints
 from simulator.engine.build_checkpoints import CheckpointBuilder
 from simulator.engine.world import PoolPlan
 from simulator.foundation.errors import BuildError
@@ -19,6 +19,7 @@ from simulator.network.spread import Spread
 from simulator.performance.given import GivenProfile
 from simulator.performance.layouts import LayoutChoice
 from simulator.performance.power_swing import SUPPLY_S, power_swing
+from simulator.performance.slowed import Slowed
 from simulator.performance.training import TrainingProfile, estimate
 from simulator.scenario.training_layout import chosen_layout, given_layout
 from simulator.scenario.training_tokens import tokens_of
@@ -64,7 +65,9 @@ class TrainingBuilder:
             self.jobs.scenario, workload, architecture.parameters, node, self.jobs.site_of(home)
         )
         checkpoints = saving.checkpoints()
-        profile_for = self._training_profiles(workload, architecture, layout, flop)
+        model_for = self._training_profiles(workload, architecture, layout, flop)
+        slowdown = self._slowdown(workload)
+        profile_for = _slowed(model_for, slowdown) if slowdown else model_for
         behaviour = Behaviour(
             kind="training",
             profile_for=profile_for,
@@ -82,7 +85,7 @@ class TrainingBuilder:
             flows=workload.mfu_fraction is None and workload.power_per_gpu_w is None,
             scattered_ranks=workload.rank_order == "scattered",
         )
-        compact = profile_for(-1, _compact(home, workload.gpus, node.gpus_per_node), workload.gpus)
+        compact = model_for(-1, _compact(home, workload.gpus, node.gpus_per_node), workload.gpus)
         step_s, _ = compact.at(1.0, 1.0)
         run_s = tokens / compact.unit_per_step * step_s
         if checkpoints is not None:
@@ -90,20 +93,28 @@ class TrainingBuilder:
             run_s *= 1.0 + stall_s / every_s
             self.jobs.reliability.append(saving.reliability(checkpoints))
         self.jobs.swings.append(self._swing(workload, compact, checkpoints, home))
-        if isinstance(compact, TrainingProfile):
-            behaviour.unproductive = _unproductive(_recomputed_share(compact))
+        modelled = isinstance(compact, TrainingProfile)
+        if modelled or slowdown or self.jobs.scenario.failures.slow_nodes is not None:
+            behaviour.unproductive = _unproductive(_recomputed_share(compact) if modelled else 0.0)
         if isinstance(compact, TrainingProfile):
             said = (
                 f"{layout.describe()}, as given: {compact.step_s:.3g} s a step, "
                 f"MFU {compact.mfu_fraction():.1%}"
             )
             choice = self._chosen.get(workload.name)
+            reasons = (said,) if choice is None else choice.reasons()
+            if slowdown:
+                reasons += (f"its steps take {slowdown:.1%} longer, by `slowdown`",)
             self.jobs.layouts.append(
                 LayoutFacts(
                     workload.name,
                     layout.describe(),
-                    (said,) if choice is None else choice.reasons(),
-                    {key: seconds for key, seconds in compact.breakdown.items() if seconds > 0},
+                    reasons,
+                    {
+                        key: seconds
+                        for key, seconds in Slowed(compact, of_step=slowdown).breakdown.items()
+                        if seconds > 0
+                    },
                     {} if choice is None else choice.seconds_of_runners_up(),
                 )
             )
@@ -148,6 +159,14 @@ class TrainingBuilder:
             save_period_s=save_period_s,
             stop_w=(mean_w - idle_w) * gpus,
         )
+
+    def _slowdown(self, workload: Training) -> float:
+        """Return how much longer than modelled the run's steps take, drawn once for it."""
+        said = workload.slowdown
+        if said is None:
+            return 0.0
+        normal = float(self.jobs.streams.stream(f"slowdown.{workload.name}").standard_normal())
+        return max(0.0, (1.0 + said.median_fraction) * math.exp(said.sigma * normal) - 1.0)
 
     def _layout(self, workload: Training, architecture: Architecture, pool: int) -> Layout:
         node, gpu = self.jobs.machine(pool)
@@ -248,6 +267,20 @@ def _compact(pool: int, gpus: int, gpus_per_node: int) -> Placement:
     return Placement(pool, gpus, (1 << nodes) - 1, parts)
 
 
+def _slowed(
+    model_for: Callable[[int, Placement, int], Any], slowdown: float
+) -> Callable[[int, Placement, int], Any]:
+    """Return the profiles of a run whose steps take a fraction longer wherever it lies."""
+    known: dict[int, tuple[Any, Slowed]] = {}
+
+    def profile_for(job: int, placement: Placement, gpus: int) -> Slowed:
+        profile = model_for(job, placement, gpus)
+        # Kept with its profile, so that no other can get the same identity meanwhile.
+        return known.setdefault(id(profile), (profile, Slowed(profile, of_step=slowdown)))[1]
+
+    return profile_for
+
+
 def _recomputed_share(profile: TrainingProfile) -> float:
     """Return the share of a step's arithmetic that was done before: HFU over MFU, less one."""
     useful = profile.flop_per_gpu(FlopConvention.MODEL_FULL)
@@ -261,6 +294,9 @@ def _unproductive(recomputed: float) -> Callable[[Any, float, float], tuple[floa
     """
 
     def shares(profile: Any, clock_fraction: float, link_share: float) -> tuple[float, ...]:
+        if not hasattr(profile, "parts"):
+            # Of a step whose length was given nothing else is known.
+            return (0.0,) * len(UNPRODUCTIVE)
         part = profile.parts(clock_fraction, link_share)
         step_s = sum(part.values())
         talking_s = sum(seconds for name, seconds in part.items() if name in _TALKING)

@@ -110,8 +110,9 @@ class Caps:
     def _clock_for(self, job: int, placement: Placement, watts: float | None) -> float:
         """Return the highest clock at which a GPU of the job stays within `watts`."""
         assert watts is not None
-        behaviour = self.engine.board.behaviours[self.engine.board.behaviour_of[job]]
-        profile = behaviour.profile_for(job, placement, placement.gpus)
+        board = self.engine.board
+        behaviour = board.behaviours[board.behaviour_of[job]]
+        profile = board.profile_on(job, placement)
         share = self.engine.board.link_share[job]
         if profile.at(1.0, share)[1] <= watts:
             return 1.0
@@ -132,8 +133,7 @@ class Caps:
         watts = min((w for _, w in self._of(job, placement) if w is not None), default=math.inf)
         if watts == math.inf:
             return
-        behaviour = board.behaviours[board.behaviour_of[job]]
-        profile = behaviour.profile_for(job, placement, placement.gpus)
+        profile = board.profile_on(job, placement)
         clock = board.clock_fraction[job]
         drawn_w = float(profile.at(clock, board.link_share[job])[1])
         if drawn_w > watts:

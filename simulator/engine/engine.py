@@ -24,6 +24,7 @@ from simulator.engine.power import PowerControl
 from simulator.engine.queues import Queue
 from simulator.engine.script import Script
 from simulator.engine.services import Services
+from simulator.engine.slow_nodes import SlowNodes
 from simulator.engine.storage_share import StorageControl
 from simulator.engine.wait_log import WaitLog
 from simulator.engine.world import World
@@ -90,6 +91,7 @@ class Engine:
         self.enactor = Enactor(self)
         self.fabric = FabricControl(self)
         self.failures = Failures(self)
+        self.slow_nodes = SlowNodes(self)
         self.maintenance = MaintenanceWindows(self)
         self.power = PowerControl(self)
         self.services = Services(self)
@@ -100,7 +102,7 @@ class Engine:
         #: Called with every job that got or lost GPUs or changed phase; components listen.
         self.listeners: list[Callable[[int], None]] = [
             component.job_changed
-            for component in (self.fabric, self.power, self.storage)
+            for component in (self.fabric, self.power, self.storage, self.slow_nodes)
             if component.listens
         ]
 

@@ -142,6 +142,11 @@ class Failures:
         for job in jobs:
             self._hit(job, pool_code, fresh, cause)
 
+    def nodes_ready(self, pool_code: int) -> int:
+        """Return how many whole nodes stand ready: hot spares and idle ones."""
+        pool = self.engine.pools[pool_code]
+        return pool.free.levels[pool.gpus_per_node].bit_count() + len(self._spares[pool_code])
+
     def put_back(self, pool_code: int, nodes: tuple[int, ...], reason: str) -> None:
         """Put back nodes taken out for a reason; those that broke meanwhile wait for their repair."""
         for node in nodes:
@@ -241,8 +246,10 @@ class Failures:
         """Return (detection, diagnosis, restart) of a job that a cause hit. [s]"""
         behaviour = self.engine.board.behaviours[self.engine.board.behaviour_of[job]]
         own = behaviour.recovery
-        if cause.planned and cause.recover_s >= 0:
-            return cause.detect_s, cause.diagnose_s, cause.recover_s + own.load_s + own.warm_up_s
+        if cause.planned:
+            # Nothing is to be noticed or found out.
+            known_s = cause.recover_s + own.load_s + own.warm_up_s
+            return cause.detect_s, cause.diagnose_s, behaviour.restart_s if cause.recover_s < 0 else known_s
         return (
             cause.detect_s if own.detect_s is None else own.detect_s,
             cause.diagnose_s if own.diagnose_s is None else own.diagnose_s,

@@ -58,8 +58,7 @@ class SiteDraw:
         board = self.engine.board
         if board.phase[job] == Phase.STOPPING:
             return board.power_w[job]
-        behaviour = board.behaviours[board.behaviour_of[job]]
-        profile = behaviour.profile_for(job, placement, placement.gpus)
+        profile = board.profile_on(job, placement)
         gpu_w = float(profile.at(clock_fraction, board.link_share[job])[1])
         return (gpu_w + pool.host_active_w_per_gpu) * placement.gpus
 

@@ -127,6 +127,20 @@ class Ejection:
 
 
 @dataclass(frozen=True, slots=True)
+class SlowNodeRules:
+    """Nodes that do not break but compute slowly."""
+
+    share_fraction: float
+    """Chance of each node to be one."""
+    slowdown_fraction: float
+    """How much longer its arithmetic takes."""
+    ejected_after_s: float
+    """A training run finds and replaces it when it computed with it for so long; inf: never. [s]"""
+    replacement_s: float
+    """Until a sound node stands in its place. [s]"""
+
+
+@dataclass(frozen=True, slots=True)
 class Maintenance:
     """Windows in which nodes are taken out on purpose, some of each pool in turn."""
 
@@ -200,6 +214,7 @@ class World:
     """Pool code -> causes of failure."""
     lemons: Lemons | None = None
     ejection: Ejection | None = None
+    slow_nodes: SlowNodeRules | None = None
     maintenance: Maintenance | None = None
     script: list[ScriptStep] = field(default_factory=list)
     site_links: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)

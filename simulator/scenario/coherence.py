@@ -47,6 +47,13 @@ def mistakes(scenario: Scenario, catalog: Catalog) -> Iterator[Mistake]:
         yield Mistake(("failures", "rate_scale"), "has no effect: there are no failures")
     if scenario.failures.preset == "none" and scenario.failures.lemons is not None:
         yield Mistake(("failures", "lemons"), "has no effect: there are no failures")
+    slow = scenario.failures.slow_nodes
+    runs = [workload for workload in scenario.workloads if isinstance(workload, Training)]
+    if slow is not None and not runs:
+        yield Mistake(("failures", "slow_nodes"), "has no effect: there is no training run to wait for them")
+    elif slow is not None and slow.ejected_after_s and all(run.checkpoint is None for run in runs):
+        said = "has no effect: no training run has a `checkpoint`, and without it none gives up a node"
+        yield Mistake(("failures", "slow_nodes", "ejected_after"), said)
 
 
 def _site(at: Route, site: Site) -> Iterator[Mistake]:

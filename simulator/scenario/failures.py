@@ -39,6 +39,27 @@ class Ejection(Branch):
     replacement_s: Duration = Field(default=14 * DAY_S, description="Until a sound node stands in its place.")
 
 
+class SlowNodes(Branch):
+    """Nodes that do not break but compute slowly; a training run is as slow as the slowest it holds."""
+
+    share_fraction: PositiveShare = Field(description="Chance of each node of every pool to be one.")
+    slowdown_fraction: Annotated[float, Measure("fraction", above=True)] = Field(
+        description="How much longer its arithmetic takes; 10 % in MegaScale (arXiv 2402.15627)."
+    )
+    ejected_after_s: Duration | None = Field(
+        default=None,
+        description="A training run with checkpoints that computed with it for so long saves itself and "
+        "takes another node, if one is free; never if not given.",
+    )
+    replacement_s: Duration = Field(default=14 * DAY_S, description="Until a sound node stands in its place.")
+
+    @model_validator(mode="after")
+    def _leaves(self) -> Self:
+        if self.ejected_after_s is None and "replacement_s" in self.model_fields_set:
+            raise mistake("replacement has no effect without ejected_after: no slow node leaves")
+        return self
+
+
 class Maintenance(Branch):
     """Windows in which some nodes of every pool are taken out on purpose, in turn."""
 
@@ -62,6 +83,7 @@ class Failures(Branch):
     preset: Words = Field(default="none", description="Catalog name of causes and rates, or none.")
     rate_scale: Factor = Field(default=1.0, description="Multiplies every rate.")
     lemons: Lemons | None = Field(default=None, description="Nodes that break more often.")
+    slow_nodes: SlowNodes | None = Field(default=None, description="Nodes that compute slowly.")
     ejection: Ejection | None = Field(default=None, description="When a node leaves for good.")
     maintenance: Maintenance | None = Field(default=None, description="Announced windows.")
     power_off_down_nodes: Truth = Field(
