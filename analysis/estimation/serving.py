@@ -11,7 +11,6 @@ from analysis.estimation.case_file import Prediction, Row
 from analysis.estimation.serving_cases import CaseReader, ServingCase, Stage
 from simulator.catalog.entries import GpuSpec
 from simulator.catalog.shelf import Catalog
-from simulator.foundation.units import GIB, GIGA
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks
 from simulator.performance.decoder_time import LONGEST_FULL_WINDOW, Deployment
@@ -37,9 +36,6 @@ TOKEN_BUDGET: Final = 8192
 #: activations and buffers besides (AIConfigurator's system files).
 _MEMORY_FRACTION: Final = 0.95
 _RESERVED_BYTES: Final = 4.5e9
-
-#: Slowest memory that is stacked (HBM); graphics cards are below. [B/s]
-_STACKED_BYTES_PER_S: Final = 1.8e12
 
 #: Share of an answer for which an engine wants room before it takes the prompt: TensorRT-LLM
 #: never evicts; the others count on answers that end and evict when they do not.
@@ -127,7 +123,7 @@ def kv_tokens(case: ServingCase, stage: Stage) -> float:
     groups = stage.deployment.attention_data_parallel
     blocks = kv_blocks(
         case.architecture,
-        gpu_memory_bytes=_memory_bytes(case.gpu),
+        gpu_memory_bytes=case.gpu.memory_bytes,
         tensor_parallel=stage.deployment.gpus,
         precision=case.precision,
         kv_precision=case.kv_precision,
@@ -140,16 +136,6 @@ def kv_tokens(case: ServingCase, stage: Stage) -> float:
     if 0 < case.architecture.sliding_window <= LONGEST_FULL_WINDOW:
         windowed = case.architecture.windowed_fraction
     return 16.0 * blocks * groups / (1.0 - windowed)
-
-
-def _memory_bytes(gpu: GpuSpec) -> float:
-    """Return the memory that a driver reports. [B]
-
-    Data sheets of parts with stacked memory say GB where drivers report GiB (H100 80, H200 141,
-    B200 180: AIConfigurator's system files); the cache of a load test lives in what is there.
-    """
-    stacked = gpu.memory_bandwidth_bytes_per_s >= _STACKED_BYTES_PER_S
-    return gpu.memory_bytes * (GIB / GIGA if stacked else 1.0)
 
 
 def load_test(case: ServingCase, kv_tokens: float, users: float) -> LoadTest:

@@ -91,23 +91,23 @@ class TrainingCoefficients:
     pipeline_overlap: float
     data_overlap: float
     fitted_on: str
-    fp8_relative_efficiency: float = 0.9585
-    fp4_relative_efficiency: float = 0.634
+    fp8_relative_efficiency: float = 0.955
+    fp4_relative_efficiency: float = 0.635
     grouped_efficiency: float = 0.588
-    grouped_half_size: float = 772.0
-    expert_host_s: float = 3.25e-3
-    wave_quantisation: float = 0.165
-    memory_efficiency: float = 0.776
+    grouped_half_size: float = 780.0
+    expert_host_s: float = 3.22e-3
+    wave_quantisation: float = 0.164
+    memory_efficiency: float = 0.775
     elementwise_passes: float = 1.519
-    permute_passes: float = 3.575
-    expert_overlap: float = 0.7055
-    scale_out_efficiency: float = 0.8053
+    permute_passes: float = 3.645
+    expert_overlap: float = 0.719
+    scale_out_efficiency: float = 0.805
     scale_out_latency_s: float = 16.8e-6
-    straggler_sigma: float = 0.00339
-    communication_tax: float = 0.2156
+    straggler_sigma: float = 0.00338
+    communication_tax: float = 0.199
     bf16_gradient_bytes: float = 2.0
     software_year: float = 2026.0
-    software_gain_per_year: float = 0.0944
+    software_gain_per_year: float = 0.0898
 
     def product_efficiency(self, precision: str, size: float = LARGE_PRODUCT) -> float:
         """Return the fraction of a precision's peak that products of ``size`` cubed reach."""
@@ -124,17 +124,17 @@ _RECENT_ROWS: Final = "NVIDIA's training tables 24.07 to 26.04, dense and expert
 
 _AMPERE: Final = TrainingCoefficients(
     gemm_efficiency=0.794,
-    gemm_half_size=114.1,
+    gemm_half_size=113.6,
     attention_efficiency=0.305,
     exponential_head_size=3.75,
     kernel_s=37.3e-6,
     multiprocessors=108,
-    scale_up_efficiency=0.852,
-    scale_up_latency_s=5.18e-6,
+    scale_up_efficiency=0.853,
+    scale_up_latency_s=5.16e-6,
     collective_s=28.9e-6,
     tensor_overlap=0.0,
     pipeline_overlap=0.0,
-    data_overlap=0.195,
+    data_overlap=0.194,
     scale_out_efficiency=0.820,
     bf16_gradient_bytes=4.0,
     software_year=2021.5,
@@ -142,25 +142,25 @@ _AMPERE: Final = TrainingCoefficients(
 )
 
 _HOPPER: Final = TrainingCoefficients(
-    gemm_efficiency=0.628,
-    gemm_half_size=213.6,
-    attention_efficiency=0.400,
+    gemm_efficiency=0.633,
+    gemm_half_size=212.7,
+    attention_efficiency=0.394,
     exponential_head_size=40.0,
     kernel_s=10.1e-6,
     multiprocessors=132,
-    scale_up_efficiency=0.7985,
+    scale_up_efficiency=0.799,
     scale_up_latency_s=3e-6,
     collective_s=20e-6,
-    tensor_overlap=0.566,
+    tensor_overlap=0.546,
     pipeline_overlap=0.8,
-    data_overlap=0.557,
+    data_overlap=0.560,
     software_year=2024.0,
     fitted_on=_RECENT_ROWS,
 )
 
 _BLACKWELL: Final = replace(
     _HOPPER,
-    gemm_efficiency=0.582,
+    gemm_efficiency=0.581,
     attention_efficiency=0.527,
     exponential_head_size=64.0,
     multiprocessors=148,
@@ -181,7 +181,7 @@ _TRAINING: Final = {
     "hopper": _HOPPER,
     "blackwell": _BLACKWELL,
     # Ultra has 1.1 to 1.2 times the watts for the same quoted peak, and sustains more of it.
-    "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.6956),
+    "blackwell ultra": replace(_BLACKWELL, gemm_efficiency=0.697),
 }
 
 

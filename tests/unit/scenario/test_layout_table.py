@@ -67,7 +67,7 @@ def test_a_given_layout_that_says_little_is_plain():
 @pytest.mark.parametrize(
     ("parallelism", "text"),
     [
-        ("{tp: 8}", "nearest that fits: tp8"),
+        ("{tp: 4}", "nearest that fits: tp8 dp32 mb1 zero1, 76.8 GiB"),
         ("{tp: 8, pp: 4, schedule: zerobubble}", "did you mean 'zero-bubble'"),
         ("{tp: 8, pp: 4, schedule: dualpipe, interleave: 2}", "dualpipe has chunks of its own"),
         ("{tp: 8, pp: 4, shard_ranks: 7}", "shard_ranks 7 must divide"),

@@ -250,7 +250,7 @@ REPLACED = {
     "a training that does not fit": (
         "model: llama-3.1-8b",
         "model: llama-3.1-405b",
-        "llama-3.1-405b does not fit: its training state of 5.68 TB is more than the 2.56 TB of 32 GPUs",
+        "llama-3.1-405b does not fit: its training state of 5.68 TB is more than the 2.74 TB of 32 GPUs",
     ),
     "a layout that does not fit": (
         "gpus: 32\n",
@@ -260,7 +260,7 @@ REPLACED = {
     "a service that does not fit": (
         "tensor_parallel: 4",
         "tensor_parallel: 1",
-        "workloads.chat.tensor_parallel: llama-3.3-70b in fp8 over 1 GPUs of 75 GiB",
+        "workloads.chat.tensor_parallel: llama-3.3-70b in fp8 over 1 GPUs of 80 GiB",
     ),
     "experts of a dense model": (
         "tensor_parallel: 4",
