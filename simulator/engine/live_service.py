@@ -81,7 +81,9 @@ class LiveService:
         #: Output tokens of the requests that a replica finished, by job; only where every request
         #: stands for itself.
         self.tokens_of: dict[int, float] = {}
-        self.record = ServiceRecord(plan.name, plan.tiers, plan.ttft_slo_s, plan.model)
+        self.record = ServiceRecord(
+            plan.name, plan.tiers, plan.ttft_slo_s, plan.tpot_slo_s, plan.model
+        )
 
     def begin(self) -> None:
         """Ask for the first replicas."""
@@ -118,8 +120,7 @@ class LiveService:
         self._take_rows()
         self._take_power()
         self.record.hourly = self.crowd.take_hourly()
-        observation = self.crowd.observe()
-        self.record.counters = dict(observation.counters)
+        self.record.counters = self.crowd.counters()
         self.record.summary = dict(self.crowd.summary())
         self.record.histogram = dict(self.crowd.histogram())
 
@@ -159,7 +160,7 @@ class LiveService:
         self._watch()
 
     def _in_flight(self) -> float:
-        return self.crowd.observe().counters["in_flight"]
+        return self.crowd.observe().in_flight
 
     def _end(self) -> None:
         """Let all replicas go: every request is answered."""

@@ -92,6 +92,11 @@ class BatchRule:
                 f"{self.drafts} drafts each: a full batch could not decode; raise token_budget or lower "
                 "max_sequences"
             )
+        if self.chunked and self.prompts_apart:
+            raise ValueError(
+                "prompts_apart with chunked: an iteration that goes on with a cut prompt would have to decide "
+                "between it and new ones, which no engine at hand does; set chunked or prompts_apart to false"
+            )
         if self.padded_budget and self.chunked:
             raise ValueError("padded_budget has no effect where prompts are cut to the budget")
         if not 0.0 <= self.watermark_fraction < 1.0:

@@ -264,13 +264,14 @@ class CompiledCrowd(TwinCrowd):
     def observe(self) -> Observation:
         """Return what there is to see now; changes nothing."""
         self._deal()
+        self._count()
         fleet, k = self._fleet, self._fleet.k
-        counters = self.counters()
         return Observation(
             now_s=self.now_s,
             mode="full",
             queue_length=self._queue_length(),
             running=int(np.sum(k.replica[:, kernel.RUNNING])),
+            in_flight=self.rules.weight * self._in_flight(),
             transferring=0,
             kv_fraction=fleet.kv_fraction(self._now),
             replicas_ready=fleet.ready,
@@ -279,8 +280,7 @@ class CompiledCrowd(TwinCrowd):
                 int(k.replica[slot, kernel.REPLICA_ID]): int(k.replica[slot, kernel.LEVEL_MW]) / 1000.0
                 for slot in fleet.slots()
             },
-            tokens_out=counters["tokens_out"],
-            counters=counters,
+            tokens_out=self.rules.weight * self._ledger.counters.output_tokens_out,
         )
 
     def power_w(self, replica_id: int) -> float:

@@ -202,6 +202,8 @@ class Observation:
     """Requests that wait for their first iteration (or again, after a preemption)."""
     running: int
     """Requests in a batch."""
+    in_flight: float
+    """Requests that came and are not over, kept count of as they come and go."""
     transferring: int
     """Requests between prefill and decode."""
     kv_fraction: float
@@ -213,8 +215,6 @@ class Observation:
     """GPU power now, by replica. [W]"""
     tokens_out: float
     """Output tokens of the requests that finished."""
-    counters: Mapping[str, float]
-    """Totals; see `twin.TwinCrowd.counters`."""
 
 
 class Crowd(Protocol):
@@ -245,7 +245,11 @@ class Crowd(Protocol):
         ...
 
     def observe(self) -> Observation:
-        """Return what there is to see now; changes nothing. Costs in proportion to what is in flight."""
+        """Return what there is to see now; changes nothing. Costs in proportion to the replicas."""
+        ...
+
+    def counters(self) -> dict[str, float]:
+        """Return weighted totals for the audit, what is in flight counted request by request."""
         ...
 
     def power_w(self, replica_id: int) -> float:

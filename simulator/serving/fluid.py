@@ -390,13 +390,13 @@ class FluidCrowd:
             mode="fluid: a flow with tabulated latencies, rows by hour and none by request",
             queue_length=int(backlog),
             running=int(self._running()),
+            in_flight=backlog,
             transferring=0,
             kv_fraction=0.0,
             replicas_ready=ready,
             replicas_draining=len(self._replicas) - ready,
             power_w={name: self.power_w(name) for name in self._replicas},
             tokens_out=self.counters()["tokens_out"],
-            counters=self.counters(),
         )
 
     def power_w(self, replica_id: int) -> float:

@@ -541,7 +541,8 @@ def _find_again(k: Any, s: int, q: int, blocks: int) -> None:
     queue = k.waiting[s]
     for tier in range(queue.size // 2):
         other = queue[2 * tier]
-        while other >= 0:
+        # Whoever was preempted here stands before all that never ran.
+        while other >= 0 and k.request[other, HELD]:
             if k.request[other, HASHED] and k.request[other, MARK] > mark:
                 k.request[other, MARK] -= blocks
             other = k.request[other, NEXT]
@@ -904,6 +905,7 @@ def begin(request: Any) -> None:
     request[TARGET] = request[PROMPT]
     request[TOKEN] = -1
     request[HASHED] = 0
+    request[HELD] = 0
 
 
 @_compiled

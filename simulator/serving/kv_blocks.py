@@ -70,6 +70,9 @@ class KvBlocks:
             self.free -= found
             for queue in self._waiting:
                 for other in queue:
+                    if not other.held:
+                        # Whoever was preempted here stands before all that never ran.
+                        break
                     if other.hashed and other.mark > request.mark:
                         other.mark -= found
         request.hashed = 0

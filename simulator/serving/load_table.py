@@ -142,7 +142,7 @@ def load_table(
         power_w.append((crowd.energy_j() - before) / (end_s - begin_s) / pooled)
         bins = crowd.take_power()
         largest_w.append(float(np.max(bins.max_w, initial=power_w[-1])))
-        while crowd.counters()["in_flight"]:
+        while crowd.observe().in_flight:
             crowd.advance(crowd.now_s + 60.0)
         rows = crowd.take_rows()
         counted = (rows["request_id"] >= warm) & np.isfinite(rows["ttft_s"])
@@ -186,7 +186,8 @@ def _drain_rate_per_s(
     count = MEASURED // 3 + 3 * rules.rule.max_sequences
     crowd = _crowd(rules, [add], _drawn(sample, np.zeros(count), rng))
     step_s = 60.0
-    while crowd.counters()["in_flight"] or not crowd.counters()["requests_in"]:
+    crowd.advance(0.0)
+    while crowd.observe().in_flight:
         if crowd.advance(crowd.now_s + step_s) is Stop.REACHED:
             step_s *= 1.5
     finished_s = np.sort(crowd.take_rows()["finished_s"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from simulator.foundation.quantity import Count
 
 #: How many leading KV blocks a request would find on a replica. [blocks]
 Found = Callable[[int], int]
@@ -53,14 +55,11 @@ class PrefixAware:
     """The replica that remembers most of the prompt, among those that are not much busier than another.
 
     Of replicas that remember as much, the least loaded, the lowest-numbered of equals.
-
-    Parameters
-    ----------
-    most_ahead
-        A replica with more requests in flight than this above the fewest is passed over. [count]
     """
 
-    most_ahead: int = 8
+    most_ahead: Annotated[
+        Count, "A replica with more requests in flight than this above the fewest is passed over."
+    ] = 8
 
     def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
         """Return the candidate that remembers most."""

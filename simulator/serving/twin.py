@@ -99,6 +99,7 @@ class TwinCrowd:
             rules.tiers,
             rules.tenant,
             rules.ttft_slo_s,
+            rules.tpot_slo_s,
             weight=rules.weight,
             origin_s=rules.origin_s,
         )
@@ -542,13 +543,13 @@ class TwinCrowd:
             mode="full",
             queue_length=self._queue_length(),
             running=sum(len(replica.running) for replica in fleet),
+            in_flight=self.rules.weight * self._in_flight(),
             transferring=sum(len(replica.handed) for replica in fleet),
             kv_fraction=fleet.kv_fraction(self._now),
             replicas_ready=fleet.ready,
             replicas_draining=len(fleet.draining),
             power_w={replica.replica_id: replica.meter.level_mw / 1000.0 for replica in fleet},
             tokens_out=self.rules.weight * self._ledger.counters.output_tokens_out,
-            counters=self.counters(),
         )
 
     def power_w(self, replica_id: int) -> float:

@@ -196,7 +196,9 @@ class TwinAndKernel(RuleBasedStateMachine):
 
     @rule()
     def look(self):
-        self.both(lambda crowd: crowd.observe())
+        seen = self.both(lambda crowd: crowd.observe())
+        counters = self.both(lambda crowd: crowd.counters())
+        assert counters["in_flight"] == seen.in_flight
         self.both(lambda crowd: crowd.next_time())
         self.both(lambda crowd: crowd.energy_j())
         self.both(lambda crowd: crowd.steps()[0])

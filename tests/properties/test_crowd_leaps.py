@@ -154,7 +154,8 @@ def engine_run(
         if what is None:
             seen = crowd.observe()
             assert 0.0 <= seen.kv_fraction <= 1.0
-            assert seen.counters["in_flight"] == seen.queue_length + seen.running + seen.transferring
+            counted = seen.queue_length + seen.running + seen.transferring
+            assert seen.in_flight == counted == crowd.counters()["in_flight"]
             assert crowd.next_time() > at_s
             continue
         kind, first, second = what
