@@ -30,12 +30,11 @@ def answered(engine, rows=THREE, *, blocks=100, size=4, budget=16, sequences=8, 
         watermark_fraction=watermark,
         **choices,
     )
-    crowd = TwinCrowd(ServiceRules("chat", rule=rule))
+    crowd = TwinCrowd(ServiceRules("chat", tiers=("gold", "plain"), ttft_slo_s=(1.0, 1.0), rule=rule))
     crowd.apply(AddReplica(0, "here", "mixed", 1, TENTH, blocks), 0.0)
-    arrived, prompt, output = (np.array(column) for column in zip(*rows, strict=True))
-    crowd.feed(
-        RequestTable(arrived.astype(float), prompt, output, np.zeros(len(rows), dtype=np.int64)), math.inf
-    )
+    whole = [(*row, 0)[:4] for row in rows]
+    arrived, prompt, output, tier = (np.array(column) for column in zip(*whole, strict=True))
+    crowd.feed(RequestTable(arrived.astype(float), prompt, output, tier), math.inf)
     crowd.advance(100.0)
     found = crowd.take_rows()
     order = np.argsort(found["request_id"])
@@ -96,3 +95,16 @@ def test_v1_finds_its_own_blocks_after_a_preemption():
     # An engine that forgets reads 8 and then 1.
     forgetful = answered("vllm-v1", rows, blocks=5, budget=8, sequences=2, keeps_blocks=False)
     assert forgetful == [(0.1, 0.7), (0.1, 1.0)]
+
+
+def test_a_prompt_that_gives_way_in_the_end_has_sent_a_worse_decode_off_before():
+    # 16 blocks of 4. Three decodes of the better tier and one of the worse hold 2 each at 0.4, where a
+    # prompt of 32 of the better tier takes 16 tokens, 4 blocks of the 8 left. At 0.5 all four decodes
+    # take their third block, so that none is left for the next 16: the worse tier's decode gives 3
+    # back, which is one too few, and the prompt itself gives way. With 7 free, 8 are too many for it
+    # until the three have ended at 0.7. It finds its 4, and takes 4 more, the worse one's among them,
+    # which reads 9 tokens anew: 4 beside the 16, and 5.
+    gold, plain = (0.0, 4, 7, 0), (0.0, 4, 6, 1)
+    rows = (gold, gold, gold, plain, (0.35, 32, 1, 0))
+    found = answered("vllm-v1", rows, blocks=16, budget=20)
+    assert found == [(0.1, 0.7)] * 3 + [(0.1, 0.9), (0.8, 0.8)]

@@ -312,7 +312,38 @@ requests = st.lists(
     budget=st.integers(8, 160),
     watermark=st.sampled_from([0.0, 0.1]),
 )
-def test_the_twin_equals_batching_written_out(engine, requests, blocks, size, sequences, budget, watermark):
+def test_the_twin_equals_batching_written_out(engine, requests, **bounds):
+    assert_as_written_out(engine, requests, **bounds)
+
+
+#: Bounds so narrow that prompts are cut and blocks are short at the same time.
+narrow = {
+    "blocks": st.integers(7, 14),
+    "size": st.sampled_from([3, 4]),
+    "sequences": st.integers(2, 5),
+    "budget": st.integers(5, 12),
+}
+
+#: Requests that just fit alone, near each other.
+close = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(1, 14), st.integers(1, 14), st.integers(0, 1)),
+    min_size=2,
+    max_size=14,
+)
+
+
+@settings(max_examples=300)
+@given(
+    engine=st.sampled_from(["vllm-v1", "vllm-v1", "sarathi"]),
+    requests=close,
+    watermark=st.sampled_from([0.0, 0.1]),
+    **narrow,
+)
+def test_the_twin_equals_batching_written_out_where_room_is_narrow(engine, requests, **bounds):
+    assert_as_written_out(engine, requests, **bounds)
+
+
+def assert_as_written_out(engine, requests, *, blocks, size, sequences, budget, watermark):
     arrived_s = np.cumsum([gap for gap, *_ in requests]) / 64.0
     table = RequestTable(
         arrived_s,
@@ -508,6 +539,13 @@ bounds_of_sharing = {
 def test_where_nobody_shares_names_change_nothing(requests, **bounds):
     alone = [(*row[:4], ()) for row in requests]
     assert shared_run(alone, piece=PIECE, **bounds)[0] == shared_run(alone, piece=0, **bounds)[0]
+
+
+@settings(max_examples=150)
+@given(requests=close, **(narrow | {"size": st.just(4)}))
+def test_where_nobody_shares_names_change_nothing_in_narrow_room(requests, **bounds):
+    alone = [(*row, ()) for row in requests]
+    assert shared_run(alone, piece=PIECE, **bounds) == shared_run(alone, piece=0, **bounds)
 
 
 @settings(max_examples=50)

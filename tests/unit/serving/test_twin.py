@@ -436,3 +436,10 @@ def test_impossible_batches_are_refused(settings, message):
 def test_a_profile_that_knows_too_few_tokens_is_refused(crowd):
     with pytest.raises(ValueError, match="up to 8192 tokens, the token budget is 16384"):
         crowd(rule=BatchRule(token_budget=16384))
+
+
+def test_a_run_of_decode_is_one_plan(crowd):
+    # One iteration for the prompt, and twenty for the rest of the answer in one leap.
+    made = crowd((0.0, 4, 21))
+    made.advance(100.0)
+    assert made.steps() == (21, 2)
