@@ -94,8 +94,8 @@ class BatchRule:
             )
         if self.chunked and self.prompts_apart:
             raise ValueError(
-                "prompts_apart with chunked: an iteration that goes on with a cut prompt would have to decide "
-                "between it and new ones, which no engine at hand does; set chunked or prompts_apart to false"
+                "prompts_apart with chunked: no engine at hand cuts prompts and keeps them apart from decodes; "
+                "set one of the two to false"
             )
         if self.padded_budget and self.chunked:
             raise ValueError("padded_budget has no effect where prompts are cut to the budget")
