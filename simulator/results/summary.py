@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from simulator.accounting.books import Books
 from simulator.accounting.service_account import ServiceAccount, service_accounts
+from simulator.accounting.service_power import service_power
 from simulator.foundation.units import MEGA
 from simulator.results.digest import NOT_QUEUED
 from simulator.results.learning import learnings
 from simulator.results.occupancy import pool_steps
 from simulator.results.percentile import quantile
+from simulator.results.training_facts import largest_swing
 from simulator.serving.stability import over_the_whole
 from simulator.telemetry import Phase, Record, ServiceRecord
 from simulator.telemetry.glossary import SERVICE, SUMMARY, TRAINING, Term
@@ -77,9 +79,12 @@ def summary(record: Record, books: Books) -> dict[str, Any]:
     found["link_loss_fraction"] = _link_loss(record)
     accounts = service_accounts(record, books)
     for service, account in zip(record.services, accounts, strict=True):
-        found.update(_service(service, books, account, record.horizon_s))
+        found.update(_service(record, service, books, account))
     for learned in learnings(record, books):
         found.update({f"training.{learned.job}.{name}": value for name, value in learned.numbers().items()})
+    for swings in record.swings:
+        own = largest_swing(swings)
+        found.update({f"training.{swings.job}.{name}": value for name, value in own.items()})
     return {name: _number(value) for name, value in found.items()}
 
 
@@ -168,8 +173,9 @@ def _link_loss(record: Record) -> float | None:
 
 
 def _service(
-    service: ServiceRecord, books: Books, account: ServiceAccount, horizon_s: float
+    record: Record, service: ServiceRecord, books: Books, account: ServiceAccount
 ) -> dict[str, Any]:
+    horizon_s = record.horizon_s
     said, rows = service.summary, np.array(service.replica_jobs, dtype=np.int64)
     tokens, requests = float(said.get("tokens_out", 0.0)), float(said.get("requests") or 0.0)
 
@@ -183,12 +189,14 @@ def _service(
     if said.get("stability") is not None:
         numbers["stability"] = over_the_whole(said["stability"], said.get("ttft_p99_s") or math.nan)
     numbers["tokens_per_s"] = tokens / horizon_s
-    met = said.get("slo_attainment_fraction")
-    if met is not None:
-        judged = (
-            requests + float(service.counters.get("shed", 0.0)) + float(service.counters.get("failed", 0.0))
-        )
-        numbers["goodput_requests_per_s"] = met * judged / horizon_s
+    if "requests_within_slo" in said:
+        numbers["goodput_requests_per_s"] = float(said["requests_within_slo"]) / horizon_s
+        numbers["goodput_tokens_per_s"] = float(said["tokens_within_slo"]) / horizon_s
+    power = service_power(record, service)
+    numbers.update(power.numbers())
+    prefill_w, decode_w = said.get("prefill_gpu_power_w"), said.get("decode_gpu_power_w")
+    if prefill_w is not None and decode_w:
+        numbers["prefill_to_decode_power_ratio"] = prefill_w / decode_w
     numbers["joules_per_token"] = per(own("it_energy_j"), tokens)
     numbers["tokens_per_joule"] = per(tokens, own("it_energy_j"))
     numbers["gco2e_per_million_tokens"] = per(own("location_gco2e"), tokens / MEGA)
@@ -212,6 +220,8 @@ def _number(value: Any) -> Any:
 
 
 def _reason(name: str) -> str:
+    if ".swing_" in name:
+        return "neither a stop to save the run nor the parts of its step are known"
     if name.startswith("training."):
         return "the scaling law says nothing of such a run, or a part has no price; run.json has the reason"
     if name.startswith("service."):
@@ -222,6 +232,8 @@ def _reason(name: str) -> str:
 def _source(name: str, books: Books) -> str:
     if name in _SOURCES:
         return _SOURCES[name]
+    if ".swing_" in name:
+        return "run.json, step model"
     if name.startswith("training."):
         return "jobs.parquet, Chinchilla as refitted in arXiv:2404.10102, repetition of arXiv:2305.16264"
     if name.startswith("service."):

@@ -15,6 +15,7 @@ from simulator.hardware.failure_laws import (
     first_order_loss_fraction,
     renewal_ettr_fraction,
 )
+from simulator.performance.power_swing import SUPPLY_S
 from simulator.telemetry import Record, ReliabilityFacts, SwingFacts
 
 #: A run that met fewer failures than this says little about a mean.
@@ -166,6 +167,16 @@ def _with_laws(
         restart_s=law.restart_s,
         swing=swing,
     )
+
+
+def largest_swing(facts: SwingFacts) -> dict[str, float]:
+    """Return amplitude, ramp and period of what swings most, the step or the stop at a checkpoint.
+
+    NaN where a run neither stops to save itself nor has steps whose parts are known.
+    """
+    waves = [(facts.step_w, facts.step_period_s), (facts.save_w, facts.save_period_s)]
+    watts, period_s = max((w for w in waves if not math.isnan(w[0])), default=(math.nan, math.nan))
+    return {"swing_w": watts, "swing_ramp_w_per_s": watts / SUPPLY_S, "swing_period_s": period_s}
 
 
 def _swing(facts: SwingFacts) -> dict[str, float | None]:

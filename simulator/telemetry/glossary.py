@@ -92,6 +92,13 @@ TRAINING: Final[dict[str, Term]] = {
     "next_halving_usd": Term(
         "USD", "site, at this run's cost per operation", "calibrated", "cost of that run"
     ),
+    "swing_w": Term(
+        "W", "GPUs of the run, behind their supplies", "modelled", "largest periodic swing at full clock"
+    ),
+    "swing_ramp_w_per_s": Term(
+        "W/s", "GPUs of the run, behind their supplies", "modelled", "steepest change within that swing"
+    ),
+    "swing_period_s": Term("s", "run", "modelled", "how often it comes: a step, or a stop for a checkpoint"),
 }
 
 #: The part after `service.<name>.` -> what it means.
@@ -100,7 +107,13 @@ SERVICE: Final[dict[str, Term]] = {
     "tokens_out": Term("", "finished requests, weighted", "modelled", "output tokens"),
     "tokens_per_s": Term("1/s", "finished requests over the run", "modelled", "output tokens per second"),
     "goodput_requests_per_s": Term(
-        "1/s", "finished requests over the run", "modelled", "requests that met their TTFT objective"
+        "1/s",
+        "finished requests over the run",
+        "modelled",
+        "requests that met every promise of their tier; all, where nothing is promised",
+    ),
+    "goodput_tokens_per_s": Term(
+        "1/s", "finished requests over the run", "modelled", "output tokens of requests that met every promise"
     ),
     "ttft_mean_s": Term("s", "arrival to first token", "modelled", "mean"),
     "ttft_p50_s": Term("s", "arrival to first token", "modelled", "median"),
@@ -117,7 +130,9 @@ SERVICE: Final[dict[str, Term]] = {
     "e2e_p90_s": Term("s", "arrival to last token", "modelled", "90th percentile"),
     "e2e_p95_s": Term("s", "arrival to last token", "modelled", "95th percentile"),
     "e2e_p99_s": Term("s", "arrival to last token", "modelled", "99th percentile"),
-    "slo_attainment_fraction": Term("", "finished and shed requests", "modelled", "met their TTFT objective"),
+    "slo_attainment_fraction": Term(
+        "", "finished, shed and failed requests", "modelled", "met every promise of their tier (TTFT, TPOT)"
+    ),
     "stability": Term("", "whole run", "modelled", "stable, backlogged or overloaded"),
     "headroom_fraction": Term("", "whole run", "modelled", "capacity left at the busiest hour"),
     "joules_per_token": Term(
@@ -125,6 +140,29 @@ SERVICE: Final[dict[str, Term]] = {
     ),
     "tokens_per_joule": Term(
         "1/J", "server: output tokens over replicas' IT energy", "modelled", "output tokens per joule"
+    ),
+    "gpu_power_mean_w": Term("W", "chip: all GPUs of its replicas together", "modelled", "mean over the run"),
+    "gpu_power_peak_5min_w": Term(
+        "W", "chip: all GPUs of its replicas together", "modelled", "largest mean of five minutes"
+    ),
+    "gpu_power_peak_to_mean_ratio": Term(
+        "", "chip: all GPUs of its replicas together", "modelled", "largest five minutes over the mean"
+    ),
+    "gpu_power_largest_w_per_gpu": Term(
+        "W", "chip: one GPU of a replica", "modelled", "largest of any iteration, for breakers and UPS"
+    ),
+    "gpu_power_mean_w_per_gpu": Term("W", "chip: one GPU of a replica", "modelled", "mean while held"),
+    "gpu_power_largest_to_mean_ratio": Term(
+        "", "chip: one GPU of a replica", "modelled", "largest of any iteration over the mean while held"
+    ),
+    "prefill_gpu_power_w": Term(
+        "W", "chip: one GPU at full clock while it reads prompts", "modelled", "prefill bursts"
+    ),
+    "decode_gpu_power_w": Term(
+        "W", "chip: one GPU at full clock at the run's mean decode batch", "modelled", "decode in the mean"
+    ),
+    "prefill_to_decode_power_ratio": Term(
+        "", "chip: one GPU", "modelled", "watts of a prefill burst over those of decode"
     ),
     "chip_joules_per_token": Term("J", "chip: replicas' GPUs", "modelled", "energy per output token"),
     "idle_joules_per_token": Term(
