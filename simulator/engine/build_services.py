@@ -17,7 +17,7 @@ from simulator.engine.world import ServicePlan
 from simulator.foundation.errors import BuildError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
-from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of
+from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of, weight_bytes_per_gpu
 from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
 from simulator.performance.serving import ServingProfile, serving_profile
@@ -93,6 +93,7 @@ class ServiceBuilder:
                     architecture,
                     gpu,
                     tensor_parallel=service.tensor_parallel,
+                    attention_data_parallel=service.attention_data_parallel,
                     expert_parallel=service.expert_parallel,
                     engine=service.engine.software,
                     precision=service.engine.precision,
@@ -100,7 +101,7 @@ class ServiceBuilder:
                     cpu_overhead_s=engine.cpu_overhead_s,
                     cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
                     overlaps_cpu=engine.overlaps_cpu,
-                    most_tokens=budget,
+                    most_tokens=budget * service.attention_data_parallel,
                 )
                 if service.engine.iteration_table is not None:
                     table = read_iteration_table(
@@ -125,6 +126,7 @@ class ServiceBuilder:
                 given=service.engine.kv_blocks,
                 gpu_memory_bytes=gpu.memory_bytes,
                 tensor_parallel=service.tensor_parallel,
+                attention_data_parallel=service.attention_data_parallel,
                 precision=service.engine.precision,
                 kv_precision=kv_precision,
                 block_tokens=engine.block_tokens,
@@ -167,14 +169,21 @@ class ServiceBuilder:
             router=ROUTERS[service.router](),
             piece_tokens=self._piece_tokens(service, rule),
             kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
-            transfer_bytes_per_s=nic * service.tensor_parallel if split and nic else math.inf,
+            attention_data_parallel=service.attention_data_parallel,
+            transfer_bytes_per_s=nic * service.gpus_per_replica if split and nic else math.inf,
             origin_s=-_since_hour_s(self.scenario),
         )
         scaler_name = service.replicas.autoscale
         link = node.host_to_gpu_bandwidth_bytes_per_s
         cold_phases = service.cold_start.phases(
-            profile(pools[0]).weights_bytes * service.tensor_parallel,
-            math.inf if link is None else link * service.tensor_parallel,
+            service.gpus_per_replica
+            * weight_bytes_per_gpu(
+                architecture,
+                service.engine.precision,
+                service.tensor_parallel,
+                service.attention_data_parallel,
+            ),
+            math.inf if link is None else link * service.gpus_per_replica,
         )
         cold_start_s = service.cold_start.total_s
         if cold_start_s is None:
@@ -426,12 +435,16 @@ class ServiceBuilder:
         architecture = served_architecture(service, self.scenario.catalog)
         _, gpu = jobs.machine(jobs.pools_of(self._queues(service)[0])[0])
         profile = serving_profile(
-            architecture, gpu, tensor_parallel=service.tensor_parallel, precision=service.engine.precision
+            architecture,
+            gpu,
+            tensor_parallel=service.tensor_parallel,
+            attention_data_parallel=service.attention_data_parallel,
+            precision=service.engine.precision,
         )
-        batch = 64
+        batch = 64 * service.attention_data_parallel
         context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
         step_s = profile.roofline.iteration_ps(batch, batch, int(batch * context)) / 1e12
-        return step_s * lengths.mean_output_tokens / batch * service.tensor_parallel
+        return step_s * lengths.mean_output_tokens / batch * service.gpus_per_replica
 
 
 def _hourly_rate_per_s(log: RequestTable, origin_s: float, end_s: float) -> StepSeries:

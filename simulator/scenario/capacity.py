@@ -274,14 +274,23 @@ def _service(
     else:
         pools = stocks[_queue(scenario, service.queue)]
     ranks, most = service.tensor_parallel, service.replicas.highest
+    groups, gpus = service.attention_data_parallel, service.gpus_per_replica
     domain = max(stock.node.scale_up_domain_gpus for stock in pools)
     if ranks > domain:
         said = f"{ranks} tensor-parallel ranks, but the largest scale-up domain has {domain} GPUs"
         yield Mistake((*at, "tensor_parallel"), said)
         return
-    room = sum(stock.gpus // ranks for stock in pools)
+    if gpus > domain:
+        yield Mistake(
+            (*at, "attention_data_parallel"),
+            f"{groups} groups of {ranks} GPUs exchange tokens in every layer, but the largest scale-up "
+            f"domain has {domain} GPUs",
+            f"at most {domain // ranks} groups",
+        )
+        return
+    room = sum(stock.gpus // gpus for stock in pools)
     if most > room:
-        said = f"{most} replicas of {ranks} GPUs; the pools have room for {room}"
+        said = f"{most} replicas of {gpus} GPUs; the pools have room for {room}"
         yield Mistake((*at, "replicas"), said)
         return
     try:
@@ -290,9 +299,13 @@ def _service(
         yield Mistake((*at, "transform"), str(error))
         return
     try:
-        Deployment(ranks, 1, service.expert_parallel).check(architecture)
+        Deployment(ranks, groups, service.expert_parallel).check(architecture)
     except LayoutError as error:
-        key = "tensor_parallel" if architecture.heads % ranks else "expert_parallel"
+        key = "expert_parallel"
+        if architecture.heads % ranks:
+            key = "tensor_parallel"
+        elif groups > 1 and not architecture.experts and service.expert_parallel == 1:
+            key = "attention_data_parallel"
         yield Mistake((*at, key), str(error))
         return
     smallest_bytes = min(stock.gpu.memory_bytes for stock in pools)
@@ -308,6 +321,13 @@ def _service(
         )
     except ValueError as error:
         yield Mistake((*at, "engine"), str(error))
+        return
+    if groups > 1 and rule.until_done:
+        yield Mistake(
+            (*at, "attention_data_parallel"),
+            "static batches end each on its own, so groups that advance together have no effect on them",
+            "use another engine",
+        )
         return
     if service.disaggregated and rule.until_done:
         yield Mistake((*at, "disaggregated"), "static batches decode where they prefill; use another engine")
@@ -331,6 +351,7 @@ def _service(
                 given=service.engine.kv_blocks,
                 gpu_memory_bytes=stock.gpu.memory_bytes,
                 tensor_parallel=ranks,
+                attention_data_parallel=groups,
                 precision=service.engine.precision,
                 kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
                 block_tokens=engine.block_tokens,

@@ -358,7 +358,14 @@ class Service(Branch):
     transform: Transform | None = Field(
         default=None, description="The model made smaller; its published loss of quality is told."
     )
-    tensor_parallel: Count = Field(default=1, description="GPUs of one replica.")
+    tensor_parallel: Count = Field(
+        default=1, description="GPUs that share one attention: those of a replica if it has one group."
+    )
+    attention_data_parallel: Count = Field(
+        default=1,
+        description="Groups of such GPUs in a replica of a model with experts; each has a queue, a batch and "
+        "KV blocks of its own, and all go through every iteration together.",
+    )
     expert_parallel: Count = Field(
         default=1, description="GPUs of a replica that experts are dealt over; the rest cut each expert."
     )
@@ -393,8 +400,18 @@ class Service(Branch):
         description="Given watts of each GPU, busy or idle, without its host; replaces the power model.",
     )
 
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs of one copy."""
+        return self.tensor_parallel * self.attention_data_parallel
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.attention_data_parallel > 1 and self.engine.iteration_table is not None:
+            raise mistake(
+                "iteration_table does not say what attention groups share",
+                "leave out the table, or attention_data_parallel",
+            )
         if (self.path is None) == (self.demand is None):
             raise mistake("give either a demand or the path of a log of requests, and not both")
         if self.demand is not None and self.lengths is None:

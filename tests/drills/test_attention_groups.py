@@ -7,6 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from simulator.catalog.shelf import Catalog
+from simulator.llm.architecture import Architecture
+from simulator.performance.serving import prefill_pairs, serving_profile
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, RemoveReplica, SetClock, Stop
 from simulator.serving.full_crowd import full_crowd, not_compiled
@@ -159,3 +162,57 @@ def test_groups_run_on_the_twin_and_not_in_static_batches():
         crowd_of(((0.0, 1, 1),), GivenReplica(linear_iteration(fixed_s=0.1, most_tokens=64)))
     with pytest.raises(ValueError, match="token budget is 32 over 2 groups"):
         crowd_of(((0.0, 1, 1),), GivenReplica(linear_iteration(fixed_s=0.1, most_tokens=16)))
+
+
+SCENARIO = """
+title: drill
+start: 2024-03-05 12:00 UTC
+duration: 60 s
+sites:
+  - name: here
+    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
+    cooling: {plant: none}
+    network_power: 0 W
+    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
+scheduling: {policy: fcfs, placement: lowest-numbered}
+workloads:
+  - kind: service
+    name: chat
+    model: qwen3-30b-a3b
+    tensor_parallel: 1
+    attention_data_parallel: 4
+    expert_parallel: 4
+    replicas: 2
+    warm_start: true
+    demand: {requests: 1 per s, arrivals: constant}
+    lengths: {prompt_mean: 500, output_mean: 20}
+"""
+
+
+def test_a_scenario_may_ask_for_groups(drill):
+    run = drill(SCENARIO)
+    assert run.job("chat/0")["gpus"] == run.job("chat/1")["gpus"] == 4
+    rows = run.sink.columns("requests")
+    assert set(rows["state"]) == {"ok"}
+    run.books()
+    catalog = Catalog.shipped()
+    engine = catalog.engine("vllm-v1")
+    profile = serving_profile(
+        Architecture.from_spec(catalog.model("qwen3-30b-a3b")),
+        catalog.gpu("h100-sxm"),
+        tensor_parallel=1,
+        attention_data_parallel=4,
+        expert_parallel=4,
+        cpu_overhead_s=engine.cpu_overhead_s,
+        cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
+        overlaps_cpu=engine.overlaps_cpu,
+        most_tokens=4 * engine.token_budget,
+    )
+    # A prompt alone: one group's work is that of 2000 tokens spread evenly, and its experts' of 500.
+    iteration, prompt = profile.roofline, int(rows["prompt_tokens"][0])
+    assert iteration.experts_ps is not None
+    saved_ps = int(iteration.experts_ps[4 * prompt] - iteration.experts_ps[prompt])
+    even_ps = iteration.iteration_ps(4 * prompt, 4, 0, 4 * prefill_pairs(prompt))
+    assert saved_ps > 0
+    assert rows["ttft_s"][0] == pytest.approx((even_ps - saved_ps) / 1e12, rel=1e-9)
+    assert even_ps - saved_ps > iteration.iteration_ps(prompt, 1, 0, prefill_pairs(prompt))

@@ -20,6 +20,7 @@ from simulator.llm.memory import (
     state_bytes_per_parameter,
     training_memory,
     weight_bytes,
+    weight_bytes_per_gpu,
 )
 
 CATALOG = Catalog.shipped()
@@ -28,6 +29,7 @@ OLD = Layout(
     8, micro_batch=4, global_batch=4, sequence_parallel=False, fused_attention=False, precision="fp16"
 )
 LLAMA_70B = Architecture.from_spec(CATALOG.get("models", "llama-3.1-70b"))
+DEEPSEEK = Architecture.from_spec(CATALOG.get("models", "deepseek-v3"))
 
 
 def test_zero_shards_what_it_says():
@@ -124,3 +126,22 @@ def test_a_served_model_that_does_not_fit_is_refused():
 
 def test_the_gpu_that_holds_22b_says_so_in_gibibytes():
     assert layer_activation_bytes(GPT_22B, OLD) * 48 / GIB == pytest.approx(59.25, abs=0.005)
+
+
+def test_attention_groups_have_all_but_the_experts_each():
+    experts = DEEPSEEK.moe_layers * DEEPSEEK.experts * DEEPSEEK.expert_parameters
+    whole = weight_bytes(DEEPSEEK, "fp8")
+    cut = weight_bytes_per_gpu(DEEPSEEK, "fp8", 8)
+    copied = weight_bytes_per_gpu(DEEPSEEK, "fp8", 1, 8)
+    assert cut == pytest.approx(whole / 8)
+    # Seven more copies of what is not a routed expert, over eight GPUs.
+    assert copied - cut == pytest.approx((whole - experts) * 7 / 8)
+    assert weight_bytes_per_gpu(DEEPSEEK, "fp8", 2, 4) == pytest.approx(experts / 8 + (whole - experts) / 2)
+
+    def blocks(tensor_parallel, groups):
+        degrees = {"tensor_parallel": tensor_parallel, "attention_data_parallel": groups}
+        given = {"gpu_memory_bytes": 141e9, "precision": "fp8", "kv_precision": "bf16"}
+        return kv_blocks(DEEPSEEK, **degrees, **given)
+
+    # Every rank of a cut latent attention remembers all tokens; groups remember their own.
+    assert 8 * blocks(1, 8) > 4 * blocks(8, 1)

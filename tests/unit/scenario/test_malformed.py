@@ -267,6 +267,26 @@ REPLACED = {
         "tensor_parallel: 4\n    expert_parallel: 2",
         "is dense: expert_parallel has nothing to deal",
     ),
+    "attention groups of a dense model": (
+        "tensor_parallel: 4",
+        "tensor_parallel: 4\n    attention_data_parallel: 2",
+        "workloads.chat.attention_data_parallel: llama-3.3-70b is dense: its groups would share nothing",
+    ),
+    "attention groups beyond a scale-up domain": (
+        "tensor_parallel: 4",
+        "tensor_parallel: 4\n    attention_data_parallel: 4",
+        "4 groups of 4 GPUs exchange tokens in every layer, but the largest scale-up domain has 8 GPUs",
+    ),
+    "attention groups of static batches": (
+        "model: llama-3.3-70b\n    engine: {preset: vllm-v1, precision: fp8}\n    tensor_parallel: 4",
+        "model: qwen3-30b-a3b\n    engine: {policy: static}\n    attention_data_parallel: 4",
+        "static batches end each on its own, so groups that advance together have no effect on them",
+    ),
+    "attention groups on a measured table": (
+        "engine: {preset: vllm-v1, precision: fp8}",
+        "engine: {preset: vllm-v1, iteration_table: bad.yaml}\n    attention_data_parallel: 2",
+        "iteration_table does not say what attention groups share",
+    ),
     "a cut without a size": (
         "tensor_parallel: 4",
         "tensor_parallel: 4\n    transform: prune-depth",
