@@ -94,8 +94,8 @@ class BatchRule:
             )
         if self.chunked and self.prompts_apart:
             raise ValueError(
-                "prompts_apart with chunked: no engine at hand cuts prompts and keeps them apart from decodes; "
-                "set one of the two to false"
+                "prompts_apart with chunked: no engine at hand cuts prompts and keeps them apart; set one of "
+                "the two to false"
             )
         if self.padded_budget and self.chunked:
             raise ValueError("padded_budget has no effect where prompts are cut to the budget")
