@@ -22,7 +22,7 @@ from simulator.scenario import load
 from simulator.serving import kernel
 from simulator.serving.batch_rule import batch_rule
 from simulator.serving.compiled_crowd import CompiledCrowd
-from simulator.serving.crowd import AddReplica, Stop
+from simulator.serving.crowd import AddReplica, SetWatch, Stop, Watch
 from simulator.serving.load_table import _drain_rate_per_s
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -123,6 +123,32 @@ def test_a_week_of_50_requests_a_second_on_32_replicas(replica):
     count = 50 * 7 * 86_400
     cpu_s, crowd = served(CompiledCrowd, replica, count, replicas=32)
     print(f"\n{count:,} requests on 32 replicas: {cpu_s:.0f} CPU s; {crowd.stability().verdict}")
+
+
+@pytest.mark.parametrize(
+    ("form", "counts"), [(CompiledCrowd, (500_000, 2_000_000)), (TwinCrowd, (30_000, 120_000))]
+)
+def test_a_service_that_falls_ever_further_behind(replica, form, counts):
+    """A million requests a day for two replicas with a tenth of their blocks, looked at every minute."""
+    log, add, _ = replica
+    rate_per_s = 1e6 / 86_400.0
+    for count in counts:
+        crowd = form(ServiceRules("chat", rule=RULE), Resampled(log, count, rate_per_s))
+        for number in range(2):
+            crowd.apply(add(number, 2_000), 0.0)
+        crowd.apply(SetWatch(Watch(60.0, queue_above=2.0)), 0.0)
+        begun_s = time.process_time()
+        while (stop := crowd.advance(count / rate_per_s)) is not Stop.REACHED:
+            if stop is Stop.ROWS_FULL:
+                crowd.take_rows()
+            else:
+                crowd.fired()
+                seen = crowd.observe()
+        cpu_s = time.process_time() - begun_s
+        print(
+            f"\n{form.__name__}, {count:,} requests: {cpu_s / count * 1e6:.2f} us each, "
+            f"{seen.in_flight:,.0f} in flight at the end"
+        )
 
 
 def test_compiling_once(tmp_path):
