@@ -21,6 +21,7 @@ from simulator.serving.crowd import (
     BIN_S,
     Command,
     RemoveReplica,
+    ReplicaProfile,
     Role,
     SetClock,
     SetTransferBandwidth,
@@ -81,9 +82,10 @@ class LiveService:
         #: Output tokens of the requests that a replica finished, by job; only where every request
         #: stands for itself.
         self.tokens_of: dict[int, float] = {}
-        self.record = ServiceRecord(
-            plan.name, plan.tiers, plan.ttft_slo_s, plan.tpot_slo_s, plan.model
-        )
+        #: Of the first replica, and replica-seconds served so far, for the watts by phase.
+        self._first: ReplicaProfile | None = None
+        self._served_s = 0.0
+        self.record = ServiceRecord(plan.name, plan.tiers, plan.ttft_slo_s, plan.tpot_slo_s, plan.model)
 
     def begin(self) -> None:
         """Ask for the first replicas."""
@@ -122,7 +124,26 @@ class LiveService:
         self.record.hourly = self.crowd.take_hourly()
         self.record.counters = self.crowd.counters()
         self.record.summary = dict(self.crowd.summary())
+        self.record.summary |= self._phase_watts()
         self.record.histogram = dict(self.crowd.histogram())
+
+    def _phase_watts(self) -> dict[str, float]:
+        """Return watts of one GPU while it reads prompts, and while it decodes the run's mean batch. [W]
+
+        At full clock, of the first replica. Little's law gives the batch: the time that requests
+        spent after their first token, over the time that replicas served.
+        """
+        said, counts = self.record.summary, self.record.counters
+        if self._first is None or not self._served_s or not said["requests"]:
+            return {}
+        # A flow knows no mean of the first token, but its median.
+        first_s = said.get("ttft_mean_s", said["ttft_p50_s"])
+        batch = said["requests"] * max(0.0, said["e2e_mean_s"] - first_s) / self._served_s
+        context = (counts["prompt_tokens_out"] + 0.5 * counts["tokens_out"]) / said["requests"]
+        return {
+            "prefill_gpu_power_w": self._first.prefill_power_w,
+            "decode_gpu_power_w": self._first.decode_power_w(max(1.0, batch), context),
+        }
 
     def _command(self, command: Command) -> None:
         """Apply a command to the crowd at its present (which is the clock's)."""
@@ -315,7 +336,9 @@ class LiveService:
         assert placement is not None
         pool = self.engine.pools[placement.pool]
         site = self.engine.world.sites[pool.site].facts.name
-        self._command(self.plan.add_command(number, placement.pool, site, self.role_of[job], placement.gpus))
+        command = self.plan.add_command(number, placement.pool, site, self.role_of[job], placement.gpus)
+        self._first = self._first or command.profile
+        self._command(command)
         self.serving[job] = None
         if board.clock_fraction[job] != 1.0:
             self._command(SetClock((number,), board.clock_fraction[job]))
@@ -443,6 +466,7 @@ class LiveService:
         ):
             if end_s <= start_s:
                 continue
+            self._served_s += end_s - start_s
             job = self.job_of[number]
             pool = engine.pools[board.last_pool[job]]
             gpus = board.gpus[job]

@@ -163,6 +163,7 @@ class ServicePlan:
     model: str
     tiers: tuple[str, ...]
     ttft_slo_s: tuple[float, ...]
+    tpot_slo_s: tuple[float, ...]
     gpus_per_replica: int
     minimum: int
     maximum: int

@@ -99,6 +99,7 @@ def kept_record(run: Run) -> Record:
             name=said["name"],
             tiers=(),
             ttft_slo_s=(),
+            tpot_slo_s=(),
             model=said["model"],
             replica_jobs=said["replica_jobs"],
             counters=said["counters"],

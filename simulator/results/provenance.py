@@ -78,6 +78,7 @@ def run_json(
                 "model": service.model,
                 "tiers": list(service.tiers),
                 "ttft_slo_s": [_finite(slo) for slo in service.ttft_slo_s],
+                "tpot_slo_s": [_finite(slo) for slo in service.tpot_slo_s],
                 "by_tier": _plain(service.summary.get("tiers", {})),
                 "counters": _plain(service.counters),
             }

@@ -172,9 +172,7 @@ def _link_loss(record: Record) -> float | None:
     return lost_gpu_s / ran_gpu_s if ran_gpu_s > 0.0 else None
 
 
-def _service(
-    record: Record, service: ServiceRecord, books: Books, account: ServiceAccount
-) -> dict[str, Any]:
+def _service(record: Record, service: ServiceRecord, books: Books, account: ServiceAccount) -> dict[str, Any]:
     horizon_s = record.horizon_s
     said, rows = service.summary, np.array(service.replica_jobs, dtype=np.int64)
     tokens, requests = float(said.get("tokens_out", 0.0)), float(said.get("requests") or 0.0)

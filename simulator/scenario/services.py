@@ -263,6 +263,10 @@ class Tier(Branch):
     name: Name = Field(description="Name of the tier.")
     share_fraction: Share = Field(description="Of the requests.")
     ttft_slo_s: Duration | None = Field(default=None, description="Time to first token that was promised.")
+    tpot_slo_s: Duration | None = Field(
+        default=None,
+        description="Mean time between output tokens that was promised; a request must meet both.",
+    )
 
 
 class Disaggregated(Branch):
@@ -418,6 +422,14 @@ class Service(Branch):
             raise mistake("a demand needs lengths", "name a catalog entry: datahall catalog lengths")
         if self.path is not None and self.lengths is not None:
             raise mistake("lengths have no effect: the log gives every request's own")
+        if self.mode == "fluid":
+            for tier in self.tiers:
+                if tier.ttft_slo_s is not None and tier.tpot_slo_s is not None:
+                    raise mistake(
+                        f"mode fluid has no single requests, so it cannot say which of tier {tier.name} met "
+                        "both ttft_slo and tpot_slo",
+                        "mode: full, or one of the two",
+                    )
         if self.mode != "thinned" and self.thin_fraction != 1.0:
             raise mistake(f"thin has no effect in mode {self.mode}", "give `mode: thinned`")
         if self.mode == "thinned" and self.thin_fraction == 1.0:

@@ -94,6 +94,12 @@ class FluidCrowd:
     ) -> None:
         if not len(sample):
             raise ServiceError(f"service {rules.name}: a fluid service needs a sample of requests")
+        for tier, *promised in zip(rules.tiers, rules.ttft_slo_s, rules.tpot_slo_s, strict=True):
+            if all(map(math.isfinite, promised)):
+                raise ServiceError(
+                    f"service {rules.name}: a flow does not know which request of tier {tier} met both its "
+                    "TTFT and its TPOT promise; use mode full, or one promise"
+                )
         self.rules = rules
         self._rate = rate_per_s
         self._sample = sample

@@ -104,9 +104,12 @@ class FluidHours:
         found = np.nan_to_num(found)
         hour.latency_s += served * found
         self._latency_s += served * found
-        for code, slo_s in enumerate(self._rules.ttft_slo_s):
-            median_s, p99_s = found[:2, code].tolist()
-            self._within_slo[code] += served * self._shares[code] * _share_below(slo_s, median_s, p99_s)
+        rules = self._rules
+        for code, (ttft_slo_s, tpot_slo_s) in enumerate(zip(rules.ttft_slo_s, rules.tpot_slo_s, strict=True)):
+            # One of the two is infinite, see `fluid.FluidCrowd`: their product is the share that met both.
+            met = _share_below(ttft_slo_s, *found[:2, code].tolist())
+            met *= _share_below(tpot_slo_s, *found[2:4, code].tolist())
+            self._within_slo[code] += served * self._shares[code] * met
 
     def take(self, now_s: float, *, unfinished: bool) -> dict[str, Any]:
         """Return the columns of `services_hourly` for the hours that ended by now."""
@@ -131,6 +134,8 @@ class FluidHours:
             judged = self._served * self._shares[code]
             within = float(np.sum(self._within_slo) if name == "all" else self._within_slo[code])
             found["slo_attainment_fraction"] = within / judged if judged else math.nan
+            found["requests_within_slo"] = self._rules.weight * within
+            found["tokens_within_slo"] = self._rules.weight * within * self.output_tokens
             by_name[name] = found
         whole = by_name.pop("all")
         whole["tiers"] = by_name

@@ -98,6 +98,7 @@ class Ledger:
         tiers: Sequence[str],
         tenant: str,
         ttft_slo_s: Sequence[float],
+        tpot_slo_s: Sequence[float],
         *,
         weight: float,
         origin_s: float,
@@ -108,6 +109,7 @@ class Ledger:
         self.sites: Sequence[str] = ()
         """Names of the sites that rows speak of by position."""
         self.ttft_slo_s = tuple(ttft_slo_s)
+        self.tpot_slo_s = tuple(tpot_slo_s)
         self.weight = weight
         self.origin_s = origin_s
         self.counters = Counters()
@@ -122,6 +124,8 @@ class Ledger:
             for metric in ("ttft", "tpot", "e2e")
         }
         self.within_slo = [0] * len(self.tiers)
+        self.tokens_within_slo = [0] * len(self.tiers)
+        """Requests by tier that met every promise, and their output tokens."""
         self.judged = [0] * len(self.tiers)
         """Requests by tier that ended, shed and failed ones among them."""
         self._blocks: list[dict[str, Any]] = []
@@ -223,11 +227,10 @@ class Ledger:
             }
         )
         hours = ended // HOUR_PS + base_ps // HOUR_PS
-        for code, slo_s in enumerate(self.ttft_slo_s):
+        for code in range(len(self.tiers)):
             chosen = np.flatnonzero(tier == code) if len(self.tiers) > 1 else slice(None)
             self._count(
                 code,
-                slo_s,
                 served[chosen],
                 hours[chosen],
                 prompts[chosen],
@@ -240,7 +243,6 @@ class Ledger:
     def _count(
         self,
         code: int,
-        slo_s: float,
         served: NDArray[np.bool_],
         hours: NDArray[np.int64],
         prompts: NDArray[np.int64],
@@ -251,7 +253,12 @@ class Ledger:
     ) -> None:
         """Count the requests of one tier that are over; NaN where a latency does not apply."""
         self.judged[code] += len(served)
-        self.within_slo[code] += int(np.count_nonzero(ttft_s <= slo_s))
+        met = ttft_s <= self.ttft_slo_s[code]
+        if self.tpot_slo_s[code] < math.inf:
+            # An answer of one token has no gap that could be too long.
+            met &= ~(tpot_s > self.tpot_slo_s[code])
+        self.within_slo[code] += int(np.count_nonzero(met))
+        self.tokens_within_slo[code] += int(np.sum(outputs[met]))
         if not served.any():
             return
         if not served.all():
@@ -342,6 +349,8 @@ class Ledger:
         found["slo_attainment_fraction"] = (
             sum(self.within_slo[tier] for tier in tiers) / judged if judged else math.nan
         )
+        found["requests_within_slo"] = self.weight * sum(self.within_slo[tier] for tier in tiers)
+        found["tokens_within_slo"] = self.weight * sum(self.tokens_within_slo[tier] for tier in tiers)
         return found
 
     def _hour_rows(self, index: int, hour: _Hour, span_ps: int) -> list[tuple[Any, ...]]:

@@ -19,6 +19,8 @@ class ServiceRules:
         Whose requests these are.
     tiers, ttft_slo_s
         Classes of requests, the most urgent first, and the time to first token promised to each. [s]
+    tpot_slo_s
+        Mean time between output tokens promised to each tier; nothing where left out. [s]
     rule
         Bounds of a batch.
     router
@@ -57,16 +59,18 @@ class ServiceRules:
     weight: float = 1.0
     origin_s: float = 0.0
     rows: int = 65536
+    tpot_slo_s: tuple[float, ...] = ()
     piece_tokens: int = 0
     attention_data_parallel: int = 1
     cells: int = 1
     simulated_cells: int = 1
 
     def __post_init__(self) -> None:
-        if not self.tiers or len(self.tiers) != len(self.ttft_slo_s):
-            raise ValueError(
-                f"service {self.name}: {len(self.tiers)} tiers and {len(self.ttft_slo_s)} promises"
-            )
+        if not self.tpot_slo_s:
+            object.__setattr__(self, "tpot_slo_s", (math.inf,) * len(self.tiers))
+        for promised in (self.ttft_slo_s, self.tpot_slo_s):
+            if not self.tiers or len(self.tiers) != len(promised):
+                raise ValueError(f"service {self.name}: {len(self.tiers)} tiers and {len(promised)} promises")
         if self.origin_s > 0.0:
             raise ValueError(f"service {self.name}: origin_s {self.origin_s} is after the start")
         if self.piece_tokens and self.rule.drafts:

@@ -113,7 +113,10 @@ SERVICE: Final[dict[str, Term]] = {
         "requests that met every promise of their tier; all, where nothing is promised",
     ),
     "goodput_tokens_per_s": Term(
-        "1/s", "finished requests over the run", "modelled", "output tokens of requests that met every promise"
+        "1/s",
+        "finished requests over the run",
+        "modelled",
+        "output tokens of requests that met every promise",
     ),
     "ttft_mean_s": Term("s", "arrival to first token", "modelled", "mean"),
     "ttft_p50_s": Term("s", "arrival to first token", "modelled", "median"),

@@ -297,6 +297,7 @@ class ServiceRecord:
     name: str
     tiers: tuple[str, ...]
     ttft_slo_s: tuple[float, ...]
+    tpot_slo_s: tuple[float, ...]
     model: str
     replica_jobs: list[int] = field(default_factory=list)
     """Rows of its replicas in the jobs."""
