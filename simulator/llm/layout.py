@@ -17,6 +17,9 @@ RECOMPUTE_KINDS = ("none", "selective", "full")
 #: chunks); with weight gradients put off into the idle time; and fed from both ends.
 PIPELINE_SCHEDULES = ("1f1b", "zero-bubble", "dualpipe")
 
+#: Which ranks lie farthest apart: those of a pipeline, or copies of the model.
+OUTERMOST = ("pipeline", "data")
+
 #: Number formats of the matrix multiplications, and bytes of one value.
 PRECISION_BYTES = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
 
@@ -25,8 +28,8 @@ PRECISION_BYTES = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.
 class Layout:
     """Parallel degrees, batch and memory savers of one training job.
 
-    Ranks are numbered as Megatron-LM does: tensor parallel innermost, then context, data,
-    and pipeline outermost. Expert parallelism takes its ranks out of the data-parallel ones.
+    Ranks are numbered tensor parallel innermost, then context; what comes last says
+    ``outermost``. Expert parallelism takes its ranks out of the data-parallel ones.
 
     Parameters
     ----------
@@ -55,6 +58,10 @@ class Layout:
     shard_ranks
         Replicas over which ``zero_stage`` shards, a part of all (hybrid sharding, HSDP): the
         shards are replicated over the others. 0 for all of them. [count]
+    outermost
+        ``pipeline``: copies of a stage are neighbours, stages lie far apart, as Megatron-LM,
+        DeepSpeed and torchtitan number ranks; ``data``: the stages of a copy are neighbours and
+        gradients travel far, as Llama 3 does. The same without stages or copies.
     precision
         Of the matrix multiplications: fp32, tf32, fp16, bf16, fp8 or fp4.
     fused_attention
@@ -78,6 +85,7 @@ class Layout:
     fused_attention: bool = True
     schedule: str = "1f1b"
     shard_ranks: int = 0
+    outermost: str = "pipeline"
 
     def __post_init__(self) -> None:
         """Refuse degrees that contradict each other."""
@@ -117,6 +125,8 @@ class Layout:
             self._check_schedule()
         if self.shard_ranks:
             self._check_shards()
+        if self.outermost != "pipeline":
+            self._check_order()
 
     def _check_schedule(self) -> None:
         if self.schedule not in PIPELINE_SCHEDULES:
@@ -140,6 +150,17 @@ class Layout:
                 f"layout: schedule {self.schedule} over {stages} stages needs {fewest} micro-batches "
                 f"or more, and global_batch {self.global_batch} gives {self.microbatches}; nearest "
                 f"good: {fewest * self.data_parallel * self.micro_batch}"
+            )
+
+    def _check_order(self) -> None:
+        if self.outermost not in OUTERMOST:
+            raise LayoutError(_unknown("outermost", self.outermost, OUTERMOST))
+        if self.pipeline_parallel == 1:
+            raise LayoutError("layout: outermost data has no effect with pipeline_parallel 1")
+        if self.expert_parallel > 1:
+            raise LayoutError(
+                "layout: outermost data would lay the data-parallel ranks far apart among which "
+                f"experts are dealt; expert_parallel is {self.expert_parallel}, expected 1"
             )
 
     def _check_experts(self) -> None:
@@ -222,6 +243,8 @@ class Layout:
             words.append(f"recompute-{self.recompute}")
         if self.zero_stage:
             words.append(f"zero{self.zero_stage}" + (f"/{self.shard_ranks}" if self.shard_ranks else ""))
+        if self.outermost == "data":
+            words.append("dp-outermost")
         return " ".join(words)
 
 

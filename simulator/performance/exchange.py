@@ -82,6 +82,15 @@ class Links:
         inside = min(ranks, max(1, self._domain_gpus // stride))
         return inside, -(-ranks // inside)
 
+    def ring_stride(self, block: int, stride: int, period: int) -> int:
+        """Return the even stride at which a domain holds as many ranks as of a ring in blocks.
+
+        ``block`` ranks lie ``stride`` apart, and the next block begins ``period`` GPUs further on.
+        """
+        if period <= self._domain_gpus:
+            return period // block
+        return max(stride, self._domain_gpus // block)
+
     def all_reduce(self, ranks: int, stride: int, size_bytes: float) -> Exchange:
         """Return a hierarchical all-reduce: scatter inside, reduce across rails, gather inside."""
         if ranks < 2:
@@ -199,7 +208,8 @@ def pipeline_exchange(
         return NOTHING, 0.0
     tokens = layout.micro_batch * layout.context_tokens / layout.context_parallel
     size = 2.0 * tokens * architecture.hidden / layout.tensor_parallel
-    one = links.send(layout.gpus // stages, size)
+    inner = layout.tensor_parallel * layout.context_parallel
+    one = links.send(inner if layout.outermost == "data" else layout.gpus // stages, size)
     rounds = 2.0 * layout.interleave
     slots = rounds * (layout.microbatches + stages - 1)
     # Only chunks that take turns leave work to hide a message behind.
@@ -229,7 +239,10 @@ def gradient_exchange(
     dense, experts = parameters
     gradient_bytes = share.bf16_gradient_bytes if layout.precision == "bf16" else GRADIENT_WIRE_BYTES
     members = layout.data_parallel * layout.context_parallel
-    groups = [(dense, members, layout.tensor_parallel)]
+    near = layout.tensor_parallel
+    if layout.outermost == "data":
+        near = links.ring_stride(layout.context_parallel, near, layout.replica_gpus)
+    groups = [(dense, members, near)]
     if experts:
         stride = layout.expert_tensor_parallel * layout.expert_parallel
         groups.append((experts, members * layout.tensor_parallel // stride, stride))

@@ -339,6 +339,7 @@ class _Search:
                         "context_tokens": self.context_tokens,
                         "precision": self.precision,
                         "sequence_parallel": self.fixed.get("sequence_parallel", True),
+                        "outermost": self.fixed.get("outermost", "pipeline"),
                     }
                 )
                 check_divides(self.architecture, layout)

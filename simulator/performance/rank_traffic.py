@@ -1,9 +1,8 @@
 """Where a training job's bytes go among its nodes: who sends to whom, for each kind of exchange.
 
-Ranks lie as Llama 3 lays them, tensor, context, pipeline and data innermost first, so that copies
-of the model are neighbours' blocks and only gradients travel far. Where experts are dealt over
-data-parallel ranks those must be near, so there data comes before pipeline, as in Megatron-LM.
-Inside a scale-up domain both orders price alike once tensor and context ranks fill it.
+Tensor ranks lie innermost, then context; of data and pipeline the layout says which comes last, for
+the flows here as for the prices of the exchanges. Inside a scale-up domain both orders price alike
+once tensor and context ranks fill it.
 """
 
 from __future__ import annotations
@@ -30,7 +29,9 @@ def rank_traffic(layout: Layout, spread: Spread, wire: WireBytes) -> tuple[Traff
 
     Examples
     --------
-    >>> layout = Layout(tensor_parallel=8, pipeline_parallel=4, data_parallel=2, global_batch=2)
+    >>> layout = Layout(
+    ...     tensor_parallel=8, pipeline_parallel=4, data_parallel=2, global_batch=2, outermost="data"
+    ... )
     >>> spread = Spread.compact(64, 8)
     >>> sent = rank_traffic(layout, spread, WireBytes(pipeline=1.0, gradients=1.0))
     >>> [(kind.kind, kind.stride, kind.span, kind.pattern) for kind in sent]
@@ -40,7 +41,7 @@ def rank_traffic(layout: Layout, spread: Spread, wire: WireBytes) -> tuple[Traff
     domain = max(1, spread.domain_gpus // per_node)
     inner = layout.tensor_parallel * layout.context_parallel
     stages, copies = layout.pipeline_parallel, layout.data_parallel
-    near_data = layout.expert_parallel > 1
+    near_data = layout.outermost == "pipeline"
 
     def nodes(gpus: int) -> int:
         return max(1, -(-gpus // per_node))

@@ -30,6 +30,7 @@ SHARED: Final = (
     "recompute",
     "zero_stage",
     "shard_ranks",
+    "outermost",
 )
 
 

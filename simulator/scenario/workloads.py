@@ -76,6 +76,11 @@ class Parallelism(Branch):
     shard_ranks: Count | None = Field(
         default=None, description="Replicas that share one set of shards (HSDP); all if not given."
     )
+    outermost: Annotated[Literal["pipeline", "data"], OneOf()] | None = Field(
+        default=None,
+        description="Ranks that lie farthest apart: stages, as Megatron-LM numbers them and if not given, or "
+        "copies of the model, as Llama 3.",
+    )
 
     @model_validator(mode="before")
     @classmethod
