@@ -75,6 +75,7 @@ def services(draw):
         "chat",
         tiers=("gold", "plain"),
         ttft_slo_s=(1.0, 5.0),
+        tpot_slo_s=draw(st.sampled_from([(math.inf, math.inf), (0.05, math.inf), (0.2, 0.02)])),
         rule=batch,
         router=draw(st.sampled_from([RoundRobin(), LeastOutstanding()])),
         retries=draw(st.integers(0, 2)),

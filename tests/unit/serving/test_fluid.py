@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -244,3 +245,23 @@ def test_there_are_no_rows_by_request():
     assert len(flow.histogram()["requests"]) == 0
     with pytest.raises(ServiceError, match="takes a rate"):
         flow.feed(sampled(1, 1), 1.0)
+
+
+def test_a_promise_of_the_gap_between_tokens_is_judged_by_its_percentiles():
+    """Half of all answers keep within the median gap, 99 in a hundred within the 99th percentile."""
+    known = fluid([6.0])
+    known.advance(HOUR_S)
+    gaps = known.summary()
+    for metric, share in (("tpot_p50_s", 0.5), ("tpot_p99_s", 0.99)):
+        gold, plain = (gaps["tiers"][tier][metric] for tier in ("gold", "plain"))
+        rules = replace(RULES, ttft_slo_s=(math.inf,) * 2, tpot_slo_s=(gold, plain))
+        flow = fluid([6.0], rules=rules)
+        flow.advance(HOUR_S)
+        found = flow.summary()
+        assert found["slo_attainment_fraction"] == pytest.approx(share, abs=1e-6)
+        assert found["requests_within_slo"] == pytest.approx(share * found["requests"], rel=1e-6)
+
+
+def test_two_promises_of_one_request_are_no_flow():
+    with pytest.raises(ServiceError, match="which request of tier gold met both"):
+        fluid([6.0], rules=replace(RULES, tpot_slo_s=(0.05, math.inf)))

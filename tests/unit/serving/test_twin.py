@@ -443,3 +443,34 @@ def test_a_run_of_decode_is_one_plan(crowd):
     made = crowd((0.0, 4, 21))
     made.advance(100.0)
     assert made.steps() == (21, 2)
+
+
+def test_goodput_counts_requests_that_met_both_promises(crowd):
+    """A prompt and each token take 0.1 s alone; two at once share iterations, so nobody waits longer."""
+    made = crowd(
+        *[(float(i), 1, 1 + 2 * (i % 2), i % 2) for i in range(10)],
+        tiers=("gold", "plain"),
+        ttft_slo_s=(1.0, 1.0),
+        tpot_slo_s=(0.05, 0.05),
+    )
+    made.advance(20.0)
+    summary = made.summary()
+    # One token has no gap; three tokens come 0.1 s apart.
+    assert summary["tiers"]["gold"]["slo_attainment_fraction"] == 1.0
+    assert summary["tiers"]["plain"]["slo_attainment_fraction"] == 0.0
+    assert summary["requests_within_slo"] == 5
+    assert summary["tokens_within_slo"] == 5
+
+
+def test_each_tier_has_its_own_promises(crowd):
+    made = crowd(
+        *[(float(i), 1, 3, i % 2) for i in range(10)],
+        tiers=("gold", "plain"),
+        ttft_slo_s=(math.inf, 0.05),
+        tpot_slo_s=(0.5, math.inf),
+    )
+    made.advance(20.0)
+    tiers = made.summary()["tiers"]
+    assert tiers["gold"]["slo_attainment_fraction"] == 1.0
+    assert tiers["plain"]["slo_attainment_fraction"] == 0.0
+    assert made.summary()["tokens_within_slo"] == 15
