@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +29,12 @@ def progress_bar(scenario: Scenario, *, shown: bool) -> Iterator[Progress | None
     shown
         Whether a bar is wanted at all.
     """
-    if not (shown and sys.stderr.isatty()):
+    if not shown:
         yield None
+        return
+    if not sys.stderr.isatty():
+        with said(lambda line: print(line, file=sys.stderr, flush=True)):
+            yield None
         return
     from tqdm import tqdm
 
@@ -50,5 +55,28 @@ def progress_bar(scenario: Scenario, *, shown: bool) -> Iterator[Progress | None
         bar.n = now_s
         bar.set_description_str(f"{calendar.local(now_s):%Y-%m-%d %H:%M}", refresh=True)
 
-    with bar:
+    with bar, said(lambda line: bar.write(line, file=sys.stderr)):
         yield progress
+
+
+class _Lines(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage())
+
+
+@contextmanager
+def said(say: Callable[[str], None]) -> Iterator[None]:
+    """Hand on what the simulator has to say meanwhile, line by line."""
+    log, lines = logging.getLogger("simulator"), _Lines(say)
+    before = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(before)

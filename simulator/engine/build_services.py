@@ -27,7 +27,7 @@ from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batch_rule import BatchRule, batch_rule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
-from simulator.serving.full_crowd import COMPILED_FROM, full_crowd, not_compiled
+from simulator.serving.full_crowd import COMPILED_FROM, Form, form_of, full_crowd
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
@@ -39,6 +39,8 @@ from simulator.workload.user_loop import UserLoop
 
 #: Requests whose lengths and tiers stand for all in mode fluid.
 _SAMPLE: Final = 4096
+
+_FLOW: Final = Form("flow", "mode fluid")
 
 #: Roles of replicas where prefill and decode are apart.
 _STAGES: Final[tuple[Role, Role]] = ("prefill", "decode")
@@ -192,9 +194,11 @@ class ServiceBuilder:
         last_arrival_s = math.inf
         if not math.isfinite(jobs.horizon_s):
             last_arrival_s = float(self._log(service).arrived_s[-1])
+        crowd, form = self._crowd(service, rules, minimum)
         return ServicePlan(
             name=service.name,
-            crowd=self._crowd(service, rules, minimum),
+            crowd=crowd,
+            form=form,
             queues=queues,
             tenant=service.tenant or service.name,
             model=service.model,
@@ -287,45 +291,45 @@ class ServiceBuilder:
                 "latencies are those of Poisson arrivals; leave it out or use mode full"
             )
 
-    def _crowd(self, service: Service, rules: ServiceRules, replicas: int) -> Crowd:
-        """Return the crowd of a service's mode."""
-        if service.mode == "thinned":
-            return ThinnedCrowd(
-                rules,
-                replicas,
-                service.thin_fraction,
-                self._source(service),
-                expected_requests=service.thin_fraction * self._expected_requests(service),
-                tabulated=service.engine.iteration_table is not None,
-            )
+    def _crowd(self, service: Service, rules: ServiceRules, replicas: int) -> tuple[Crowd, Form]:
+        """Return the crowd of a service's mode, and what it runs on."""
         if service.mode == "fluid":
             streams = self.jobs.streams
             rng = streams.stream(f"service/{service.name}/tables")
             if service.path is not None:
                 end_s = self.jobs.horizon_s
                 log = LoggedRequests(self._log(service), end_s).table
-                return FluidCrowd(rules, _hourly_rate_per_s(log, rules.origin_s, end_s), log, rng)
+                rate_per_s = _hourly_rate_per_s(log, rules.origin_s, end_s)
+                return FluidCrowd(rules, rate_per_s, log, rng), _FLOW
             rate_per_s = self._rate_per_s(service)
             # Lengths and tiers of requests as they would come; when they come does not matter.
             drawn = self._drawn(service, StepSeries.constant(1.0, 2.0 * _SAMPLE))
-            return FluidCrowd(rules, rate_per_s, drawn.next_block(_SAMPLE), rng)
+            return FluidCrowd(rules, rate_per_s, drawn.next_block(_SAMPLE), rng), _FLOW
         if service.demand is not None and service.demand.think_time_s is not None:
             self.jobs.notes.append(
                 f"{service.name}: users in a closed loop ask when they were answered, so it runs on the "
                 "readable twin, request by request"
             )
-            return TwinCrowd(rules, self._users(service))
+            return TwinCrowd(rules, self._users(service)), Form("twin", "users in a closed loop")
         expected = self._expected_requests(service)
+        if service.mode == "thinned":
+            expected *= service.thin_fraction
         apart, tabulated = service.disaggregated is not None, service.engine.iteration_table is not None
-        unknown = not_compiled(rules, apart=apart, tabulated=tabulated)
-        if unknown and expected >= COMPILED_FROM:
+        form = form_of(rules, expected, apart=apart, tabulated=tabulated)
+        if form.name == "twin" and expected >= COMPILED_FROM:
             self.jobs.notes.append(
-                f"{service.name}: {unknown} is not compiled, so it runs on the readable twin, "
+                f"{service.name}: {form.reason}, so it runs on the readable twin, "
                 "some 20,000 requests a second"
             )
-        return full_crowd(
-            rules, self._source(service), expected_requests=expected, apart=apart, tabulated=tabulated
-        )
+        source = self._source(service)
+        if service.mode == "thinned":
+            share = service.thin_fraction
+            thinned = ThinnedCrowd(
+                rules, replicas, share, source, expected_requests=expected, tabulated=tabulated
+            )
+            return thinned, form
+        full = full_crowd(rules, source, expected_requests=expected, apart=apart, tabulated=tabulated)
+        return full, form
 
     def _expected_requests(self, service: Service) -> float:
         """Return how many requests will come, about."""

@@ -85,7 +85,9 @@ class LiveService:
         #: Of the first replica, and replica-seconds served so far, for the watts by phase.
         self._first: ReplicaProfile | None = None
         self._served_s = 0.0
-        self.record = ServiceRecord(plan.name, plan.tiers, plan.ttft_slo_s, plan.tpot_slo_s, plan.model)
+        self.record = ServiceRecord(
+            plan.name, plan.tiers, plan.ttft_slo_s, plan.tpot_slo_s, plan.model, form=plan.form
+        )
 
     def begin(self) -> None:
         """Ask for the first replicas."""

@@ -20,6 +20,7 @@ from simulator.foundation.step_series import StepSeries
 from simulator.foundation.streams import Streams
 from simulator.scheduling.protocols import Admit, Order, Place, Plan
 from simulator.serving.crowd import AddReplica, Crowd, Role
+from simulator.serving.full_crowd import Form
 from simulator.telemetry.record import (
     LayoutFacts,
     LearningFacts,
@@ -157,6 +158,8 @@ class ServicePlan:
 
     name: str
     crowd: Crowd
+    form: Form
+    """What the crowd runs on, and why."""
     queues: tuple[str, ...]
     """Queues that its replicas are dealt to in turn, one for each site."""
     tenant: str

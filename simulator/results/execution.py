@@ -88,7 +88,7 @@ def execute(
         write_trace(folder.path / "trace.json.gz", record, books)
         more = {"books": {"factor_set_tco2e": by_factors}, "sensitivity": moves}
         watch.lap("write")
-        write_json(folder.path / "host.json", watch.host_json())
+        write_json(folder.path / "host.json", watch.host_json(record))
         write_json(folder.path / IDENTITY, run_json(scenario, record, books, sink.rows, more))
         return Run(folder.finish())
 

@@ -147,7 +147,7 @@ class Stopwatch:
         self.cpu_s[name] = now[1] - self._began[1]
         self._began = now
 
-    def host_json(self) -> dict[str, Any]:
+    def host_json(self, record: Record) -> dict[str, Any]:
         """Return the contents of ``host.json``: no names of people or machines."""
         return {
             "date_utc": self._date.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -160,6 +160,10 @@ class Stopwatch:
             "machine": platform.machine(),
             "processor": _processor(),
             "cores": os.cpu_count(),
+            "services": [
+                {"name": service.name, "form": service.form[0], "reason": service.form[1]}
+                for service in record.services
+            ],
         }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from simulator.serving import kernel
 from simulator.serving.arrival_buffer import ArrivalColumns
 from simulator.serving.compiled_fleet import CompiledFleet
+from simulator.serving.compiling import announce
 from simulator.serving.crowd import (
     BIN_S,
     AddReplica,
@@ -45,6 +46,8 @@ _ROUTERS: Final[dict[type, int]] = {
     RoundRobin: kernel.ROUND_ROBIN,
     LeastOutstanding: kernel.LEAST_OUTSTANDING,
 }
+
+announce(kernel.__name__)
 
 
 class CompiledCrowd(TwinCrowd):

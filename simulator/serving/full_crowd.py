@@ -6,7 +6,7 @@ takes about a second, and compiling it, once on a machine, half a minute.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from simulator.serving.routers import LeastOutstanding, RoundRobin
 from simulator.serving.service_rules import ServiceRules
@@ -45,6 +45,24 @@ def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = 
     return " and ".join(words for holds, words in reasons if holds)
 
 
+class Form(NamedTuple):
+    """What simulates a service, and why that."""
+
+    name: str
+    """compiled, twin or flow."""
+    reason: str
+
+
+def form_of(rules: ServiceRules, expected_requests: float, *, apart: bool, tabulated: bool) -> Form:
+    """Return the form that a service in full takes; parameters as `full_crowd` has them."""
+    unknown = not_compiled(rules, apart=apart, tabulated=tabulated)
+    if unknown:
+        return Form("twin", f"{unknown} is not compiled")
+    if expected_requests < COMPILED_FROM:
+        return Form("twin", f"fewer than {COMPILED_FROM:,} requests expected")
+    return Form("compiled", f"{COMPILED_FROM:,} requests or more expected")
+
+
 def full_crowd(
     rules: ServiceRules,
     source: RequestSource | None,
@@ -60,7 +78,7 @@ def full_crowd(
     expected_requests
         Requests that will be simulated, about. [count]
     """
-    if expected_requests < COMPILED_FROM or not_compiled(rules, apart=apart, tabulated=tabulated):
+    if form_of(rules, expected_requests, apart=apart, tabulated=tabulated).name == "twin":
         return TwinCrowd(rules, source)
     from simulator.serving.compiled_crowd import CompiledCrowd
 

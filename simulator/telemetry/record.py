@@ -310,6 +310,8 @@ class ServiceRecord:
     """Columns of `services_hourly`."""
     histogram: dict[str, Any] = field(default_factory=dict)
     """Columns of `latency_histogram`."""
+    form: tuple[str, str] = ("", "")
+    """What simulated it (compiled, twin or flow), and why: a matter of speed, not of results."""
 
 
 @dataclass(slots=True)

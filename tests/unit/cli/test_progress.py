@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
+
+import pytest
 
 from simulator.cli import progress as module
 from simulator.cli.progress import progress_bar
@@ -53,3 +56,22 @@ def test_files_pipes_and_quiet_runs_see_nothing(monkeypatch):
         with progress_bar(load("quickstart"), shown=shown) as progress:
             assert progress is None
         assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_what_the_simulator_says_is_a_line_on_stderr(monkeypatch, kind):
+    stream = kind()
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress_bar(load("quickstart"), shown=True):
+        logging.getLogger("simulator.serving").info("compiling")
+    logging.getLogger("simulator.serving").info("later")
+    assert "compiling\n" in stream.getvalue()
+    assert "later" not in stream.getvalue()
+
+
+def test_a_quiet_run_says_nothing(monkeypatch):
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    with progress_bar(load("quickstart"), shown=False):
+        logging.getLogger("simulator.serving").info("compiling")
+    assert stream.getvalue() == ""
