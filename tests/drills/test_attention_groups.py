@@ -68,6 +68,9 @@ def test_the_slowest_group_may_change_on_the_way(leap):
 def test_a_group_waits_for_the_pass_under_way_and_then_joins():
     # At 0.25 group 1 has nothing, yet the pass that began at 0.2 must end before it may begin.
     crowd = crowd_of(((0.0, 4, 8), (0.25, 4, 2)), pair())
+    crowd.advance(0.35)
+    # Two blocks at group 0, one at group 1: the newcomer went where nobody runs.
+    assert crowd.observe().kv_fraction == pytest.approx(2 / 100)
     assert answered(crowd) == [(0.1, 0.8), (0.4, 0.5)]
 
 
