@@ -137,9 +137,8 @@ class ServiceBuilder:
                 reserved_bytes=engine.reserved_bytes,
             )
 
-        # A model that does not fit is refused before anything runs.
-        for pool in pools:
-            blocks(pool)
+        # A model that does not fit is refused before anything runs, and a cache that nothing fits.
+        self._check_cache(service, rule, max(blocks(pool) for pool in pools))
 
         def add_command(number: int, pool: int, site: str, role: Role, gpus: int) -> AddReplica:
             host_w = jobs.pools[pool].host_active_w / jobs.pools[pool].facts.node.gpus_per_node * gpus
@@ -242,6 +241,24 @@ class ServiceBuilder:
             return GivenProfile(1.0, 1.0, serving.most_power_w, serving.power.floor_w)
 
         return profile_for
+
+    def _check_cache(self, service: Service, rule: BatchRule, most_blocks: int) -> None:
+        """Refuse a cache or a budget that no request of a log, nor the mean one of a demand, fits."""
+        if service.path is not None:
+            log = self._log(service)
+            prompts, outputs = log.prompt_tokens.tolist(), log.output_tokens.tolist()
+            said = "no request of its log"
+        else:
+            lengths = self._lengths(service)
+            prompts = [math.ceil(lengths.mean_prompt_tokens)]
+            outputs = [math.ceil(lengths.mean_output_tokens)]
+            said = "not even the mean request"
+        if not any(rule.fits(*pair, most_blocks) for pair in zip(prompts, outputs, strict=True)):
+            raise BuildError(
+                f"workloads.{service.name}.engine: {said} fits {most_blocks} blocks of {rule.block_tokens} "
+                f"tokens and a budget of {rule.token_budget} tokens an iteration; it would refuse them: "
+                "give more kv_blocks, memory or budget, or a smaller model"
+            )
 
     def _queues(self, service: Service) -> tuple[str, ...]:
         """Return the queues that replicas are dealt to: the service's own, or one for each site."""

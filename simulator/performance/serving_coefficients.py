@@ -491,6 +491,15 @@ def power_coefficients(generation: str) -> PowerCoefficients:
         return _UNMEASURED_POWER
 
 
+def is_measured(generation: str) -> bool:
+    """Return whether kernels were measured on a GPU generation."""
+    try:
+        _key(generation)
+    except CatalogError:
+        return False
+    return True
+
+
 def _key(generation: str) -> str:
     key = generation.casefold()
     if key in _SERVING:

@@ -15,6 +15,12 @@ from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.foundation.units import render
 from simulator.llm.number_formats import weight_format
 from simulator.llm.transforms import TRANSFORMS
+from simulator.performance.serving_coefficients import (
+    engine_coefficients,
+    is_measured,
+    power_coefficients,
+    serving_coefficients,
+)
 from simulator.scenario.branch import Branch
 from simulator.scenario.catalog_names import named
 from simulator.scenario.choices import Choice
@@ -30,6 +36,9 @@ Origin = Literal["you", "preset", "default"]
 #: Keys that name things and assume nothing.
 _LABELS: Final = frozenset({"title", "question", "kind", "currency", "id"})
 _YEARS: Final = 10_000
+
+#: Where coefficients of services are kept with what they were fitted on.
+_FITS: Final = "simulator/performance/serving_coefficients.py"
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Assumption:
 def assumptions(scenario: Scenario) -> list[Assumption]:
     """Return the scenario's own values, then those of every catalog entry it names."""
     own = list(_values(scenario, "", "", scenario.given))
-    return [*own, *_quality(scenario), *_from_catalog(scenario)]
+    return [*own, *_quality(scenario), *_coefficients(scenario), *_from_catalog(scenario)]
 
 
 def _quality(scenario: Scenario) -> Iterator[Assumption]:
@@ -82,6 +91,36 @@ def _quality(scenario: Scenario) -> Iterator[Assumption]:
         if workload.transform is not None:
             quality = TRANSFORMS[workload.transform.kind].quality
             yield Assumption(f"{key}.transform.quality", quality, "", "you", basis="measured")
+
+
+def _coefficients(scenario: Scenario) -> Iterator[Assumption]:
+    """Return which measurements fixed the time and watts of each service, by GPU generation."""
+    gpus = [scenario.catalog.gpu(scenario.catalog.node(pool.node).gpu) for pool in _pools(scenario)]
+    # A pool that nobody measured serving on holds no service: that is refused before the run.
+    generations = [name for name in dict.fromkeys(gpu.generation for gpu in gpus) if is_measured(name)]
+    for workload in scenario.workloads:
+        if not isinstance(workload, Service):
+            continue
+        software = workload.engine.software
+        for generation in generations:
+            key = f"workloads.{workload.name}.engine.coefficients.{generation.casefold().replace(' ', '-')}"
+            laws = {
+                "watts": power_coefficients(generation).fitted_on,
+            }
+            if workload.engine.iteration_table is None:
+                laws = {
+                    "kernels": serving_coefficients(generation).fitted_on,
+                    software: engine_coefficients(software, generation).fitted_on,
+                } | laws
+            for part, rows in laws.items():
+                yield Assumption(
+                    f"{key}.{part}", f"fitted on {rows}", "", "preset", source=_FITS, basis="calibrated"
+                )
+
+
+def _pools(scenario: Scenario) -> Iterator[Any]:
+    for site in scenario.sites:
+        yield from site.pools
 
 
 def as_csv_text(scenario: Scenario) -> str:
