@@ -173,7 +173,7 @@ class CompiledCrowd(TwinCrowd):
             due = min(due, self._earliest_crossing(self._lookout.watch))
         if due == NEVER:
             return math.inf
-        return self._due_s if due == self._due else self._seconds(due)
+        return self._due_s if due == self._due else self._seconds_by(due)
 
     def _earliest_crossing(self, watch: Watch) -> int:
         self._arrivals.read(int(self._fleet.k.crowd[kernel.ARRIVAL]))

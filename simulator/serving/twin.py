@@ -189,7 +189,7 @@ class TwinCrowd:
             due = min(due, self._earliest_crossing(lookout.watch))
         if due == NEVER:
             return math.inf
-        return self._due_s if due == self._due else self._seconds(due)
+        return self._due_s if due == self._due else self._seconds_by(due)
 
     def _earliest_crossing(self, watch: Watch) -> int:
         """Return a control instant before which the watch cannot fire. [ps]"""
@@ -652,3 +652,10 @@ class TwinCrowd:
 
     def _seconds(self, at_ps: int) -> float:
         return at_ps / PS_PER_S + self.rules.origin_s
+
+    def _seconds_by(self, at_ps: int) -> float:
+        """Return a time that is not before a moment: rounded down, it would be asked for for ever."""
+        at_s = self._seconds(at_ps)
+        while self._picoseconds(at_s) < at_ps:
+            at_s = math.nextafter(at_s, math.inf)
+        return at_s

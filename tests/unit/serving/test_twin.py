@@ -474,3 +474,23 @@ def test_each_tier_has_its_own_promises(crowd):
     assert tiers["gold"]["slo_attainment_fraction"] == 1.0
     assert tiers["plain"]["slo_attainment_fraction"] == 0.0
     assert made.summary()["tokens_within_slo"] == 15
+
+
+def test_a_drain_far_into_a_run_is_looked_at_no_earlier_than_it_ends(crowd):
+    """Late in a day a float has steps of several picoseconds; one rounded down is never reached."""
+    late_s = 34_260.0
+    ends = []
+    for k in range(12):
+        made = crowd(
+            (late_s + 0.013_37 * k + 1e-4, 7 + k, 9 + 3 * k), rule=BatchRule(max_sequences=2, token_budget=64)
+        )
+        made.advance(late_s + 1.0)
+        made.apply(RemoveReplica(0, "drain"), late_s + 1.0)
+        due_s = made.next_time()
+        for _ in range(3):
+            stop = made.advance(made.next_time())
+            if stop is Stop.WATCH:
+                break
+        ends.append(stop)
+        assert due_s >= late_s
+    assert ends == [Stop.WATCH] * 12
