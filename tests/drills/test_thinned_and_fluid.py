@@ -267,3 +267,15 @@ def test_the_same_seed_gives_the_same_flow(drill):
     )
     assert first.record.services[0].summary == again.record.services[0].summary
     assert first.record.services[0].summary["ttft_p50_s"] != other.record.services[0].summary["ttft_p50_s"]
+
+
+@pytest.mark.parametrize(("mode", "share"), [((), 1.0), (THINNED, 0.5)])
+def test_a_large_service_that_is_not_compiled_says_so(drill, monkeypatch, mode, share):
+    more = ("duration=60 s", "workloads.chat.engine.policy=static")
+    expected = 24.0 * 60.0 * share
+    for threshold, told in ((expected + 1.0, False), (expected - 1.0, True)):
+        for module in ("engine.build_services", "serving.full_crowd"):
+            monkeypatch.setattr(f"simulator.{module}.COMPILED_FROM", threshold)
+        record = drill(SCENARIO, *mode, *more).record
+        assert any("static batches is not compiled" in note for note in record.notes) == told
+        assert record.services[0].form == ("twin", "static batches is not compiled")
