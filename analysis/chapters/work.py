@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -221,7 +221,7 @@ def services(material: Material) -> str:
                 percent(service.get("headroom_fraction")),
                 count_text(service.get("requests")),
                 count_text(service.get("tokens_out")),
-                percent(service.get("slo_attainment_fraction")),
+                _met(service),
                 digits(service.get("joules_per_token"), 3),
                 digits(service.get("gco2e_per_million_tokens"), 3),
                 material.money(service.get("usd_per_million_tokens"), 3),
@@ -236,14 +236,15 @@ def services(material: Material) -> str:
                     for share in ("p50", "p99")
                 ),
                 seconds_text(tier.get("ttft_slo_s")),
-                percent(tier.get("slo_attainment_fraction")),
+                seconds_text(tier.get("tpot_slo_s")),
+                percent(tier.get("slo_attainment_fraction")) if _promised(tier) else "no promise",
             ]
             for tier in service["tiers"]
         ]
     columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "SLO met", "J per token",
                "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
-    heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT objective",
-             "SLO met"]  # fmt: skip
+    heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT promise",
+             "TPOT promise", "met both"]  # fmt: skip
     said = (
         "J per token is that of the servers (GPUs and their share of the hosts); carbon and cost are the "
         "replicas' own share at the meter, per output token."
@@ -253,8 +254,70 @@ def services(material: Material) -> str:
         + table(heads, tiers)
         + material.figure("latency")
         + paragraphs([said, "TTFT includes queue and prefill; TPOT is the mean gap after the first token."])
+        + _quality(material)
         + _by_boundary(material)
+        + _peaks(material)
     )
+
+
+def _promised(tier: Mapping[str, Any]) -> bool:
+    return tier.get("ttft_slo_s") is not None or tier.get("tpot_slo_s") is not None
+
+
+def _met(service: Mapping[str, Any]) -> str:
+    """Return the share of requests that met every promise, and how many a second; or that none was made."""
+    if not any(map(_promised, service["tiers"])):
+        return "no promise"
+    rate = digits(service.get("goodput_requests_per_s"), 3)
+    return f"{percent(service.get('slo_attainment_fraction'))}, {rate}/s"
+
+
+def _quality(material: Material) -> str:
+    """Return what is published of the quality of narrow weights and smaller models that are used."""
+    rows = [
+        [row["key"].removeprefix("workloads.").removesuffix(".quality"), row["value"]]
+        for row in assumption_rows(material.run)
+        if row["key"].startswith("workloads.") and row["key"].endswith(".quality")
+    ]
+    if not rows:
+        return ""
+    return "<h3>Quality, as published and not computed</h3>" + table(
+        ["Of", "What is known"], rows, text_columns=2
+    )
+
+
+def _peaks(material: Material) -> str:
+    """Return peaks of GPU power apart from means, for breakers and supplies."""
+    rows = [
+        [
+            service["name"],
+            digits(service.get("gpu_power_mean_w_per_gpu"), 3),
+            digits(service.get("decode_gpu_power_w"), 3),
+            digits(service.get("prefill_gpu_power_w"), 3),
+            digits(service.get("gpu_power_largest_w_per_gpu"), 3),
+            digits(service.get("gpu_power_largest_to_mean_ratio"), 3),
+            digits(_kilowatts(service.get("gpu_power_mean_w")), 3),
+            digits(_kilowatts(service.get("gpu_power_peak_5min_w")), 3),
+            digits(service.get("gpu_power_peak_to_mean_ratio"), 3),
+        ]
+        for service in material.digest["services"]
+        if service.get("gpu_power_mean_w_per_gpu") is not None
+    ]
+    if not rows:
+        return ""
+    heads = ["Service", "Mean, W a GPU", "Decode, W a GPU", "Prefill, W a GPU", "Largest, W a GPU",
+             "Largest to mean", "All GPUs, mean kW", "All GPUs, top 5 min kW", "Peak to mean"]  # fmt: skip
+    said = [
+        "Boundary: the GPUs of its replicas alone. Prefill comes in bursts of an iteration, so breakers and "
+        "supplies see more than any mean; replicas do not read prompts at the same instant, so all together "
+        "are smoother than one. Decode is at the run's mean batch, both phases at full clock.",
+        "Published for an H100 that serves: prefill bursts of 2.4 times the average (InferenceX, issue 828).",
+    ]
+    return "<h3>Peaks of power</h3>" + table(heads, rows) + paragraphs(said)
+
+
+def _kilowatts(watts: float | None) -> float | None:
+    return None if watts is None else watts / 1000.0
 
 
 def _by_boundary(material: Material) -> str:

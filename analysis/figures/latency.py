@@ -46,7 +46,7 @@ def draw(run: Run) -> Drawing | Missing:
     drawn = drawn[:MOST_SERVICES]
 
     figure = new_figure(0.9 + 3.2 * len(drawn))
-    grid = figure.subplots(len(drawn), 2, squeeze=False, sharex=True)
+    grid = figure.subplots(len(drawn), 2, squeeze=False, sharex="row")
     data: dict[str, list[Any]] = {"service": [], "tier": [], "local_hour": [], "requests": []}
     data |= {f"{metric}_{share}_s": [] for metric in ("ttft", "tpot") for share in ("p50", "p99")}
     # One colour a tier name, whichever service has it.
@@ -207,7 +207,7 @@ def _panel(
             axes.axhline(slo, color=paint[name], linestyle=":", linewidth=1.4, zorder=2)
             axes.annotate(
                 f"objective {slo:g} s",
-                (24, slo),
+                (_hours_drawn(curves["arrivals"])[1], slo),
                 xytext=(-2, 2),
                 textcoords="offset points",
                 ha="right",
@@ -223,11 +223,21 @@ def _panel(
         decades = _ticks(low / 1.5, high * 1.8)
         axes.set_yticks(decades, [seconds_text(value) for value in decades])
         axes.set_yticks([], minor=True)
-    axes.set_xlim(0, 24)
-    axes.set_xticks(range(0, 25, 4), [f"{hour:02d}" for hour in range(0, 25, 4)])
+    first, last = _hours_drawn(curves["arrivals"])
+    axes.set_xlim(first, last)
+    every = max(1, (last - first) // 6)
+    axes.set_xticks(range(first, last + 1, every), [f"{h:02d}" for h in range(first, last + 1, every)])
     words = "time to first token" if metric == "ttft" else "time per output token"
     axes.set_title(f"{service}: {words}")
     axes.set_ylabel("log scale")
+
+
+def _hours_drawn(arrivals: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the first and the last hour of an axis: the day, or the part of it that a short run knows."""
+    known = np.flatnonzero(arrivals > 0.0)
+    if not len(known) or known[-1] - known[0] >= 11:
+        return 0, 24
+    return max(0, int(known[0]) - 1), min(24, int(known[-1]) + 2)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -139,8 +139,12 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
         said.append(f"{job['job']}: {', '.join(parts)}")
     if len(found["training"]) > _MOST:
         said.append(f"and {len(found['training']) - _MOST} more training jobs")
-    for service in found["services"][:_MOST]:
+    served = found["services"][:_MOST]
+    said += _side_by_side(served)
+    for service in served:
         said += _service(service)
+        # Several are compared in lines of their own above, which are not cut off with the last one.
+        said += _used(service) if len(served) == 1 else []
     if len(found["services"]) > _MOST:
         said.append(f"and {len(found['services']) - _MOST} more services")
     for group in found["jobs"][:_MOST]:
@@ -172,8 +176,30 @@ def _service(service: Mapping[str, Any]) -> list[str]:
         f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
         for entry in service["late_hours"]
     ]
-    said.append("  " + ".  ".join([f"{verdict}; {tpot}", *late]))
-    return [*said, *_used(service)]
+    promised = any(tier.get("ttft_slo_s") or tier.get("tpot_slo_s") for tier in service["tiers"])
+    met = [
+        f"{tier['tier']} {100 * tier['slo_attainment_fraction']:.0f} %"
+        for tier in service["tiers"]
+        if tier.get("slo_attainment_fraction") is not None
+    ]
+    kept = [f"promises met: {', '.join(met)}"] if promised and met else []
+    said.append("  " + ".  ".join([f"{verdict}; {tpot}", *kept, *late]))
+    return said
+
+
+def _side_by_side(services: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return joules and dollars of several services, each in one sentence with its boundary."""
+    if len(services) < 2:
+        return []
+    said = []
+    for key, words in (
+        ("joules_per_token", "J per output token, servers"),
+        ("facility_usd_per_million_tokens", "USD per million output tokens, idle and overhead included"),
+    ):
+        known = [(service["name"], service.get(key)) for service in services]
+        parts = [f"{name} {_rounded(value, 3)}" for name, value in known if value is not None]
+        said += [f"{words}: {', '.join(parts)}"] if parts else []
+    return said
 
 
 def _used(service: Mapping[str, Any]) -> list[str]:

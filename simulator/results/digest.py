@@ -287,8 +287,14 @@ def _services(run: Run) -> list[dict[str, Any]]:
             key.removeprefix(prefix): value for key, value in run.summary.items() if key.startswith(prefix)
         }
         tiers = [
-            {"tier": tier, "ttft_slo_s": slo} | dict(service.get("by_tier", {}).get(tier, {}))
-            for tier, slo in zip(service["tiers"], service["ttft_slo_s"], strict=True)
+            {"tier": tier, "ttft_slo_s": ttft_s, "tpot_slo_s": tpot_s}
+            | dict(service.get("by_tier", {}).get(tier, {}))
+            for tier, ttft_s, tpot_s in zip(
+                service["tiers"],
+                service["ttft_slo_s"],
+                service.get("tpot_slo_s") or [None] * len(service["tiers"]),
+                strict=True,
+            )
         ]
         found.append(
             {"name": service["name"], "model": service["model"]}
