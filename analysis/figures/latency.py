@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analysis.columns import coded, numbers
 from analysis.drawing import Drawing, Missing, new_figure, sign
 from analysis.local_time import LocalTime
+from analysis.numerals import digits
 from analysis.palette import BLACK, PALE, colours
 from simulator.results.percentile import quantile
 
@@ -71,7 +72,7 @@ def draw(run: Run) -> Drawing | Missing:
                 hour = int(np.nanargmax(worst))
                 sayings.append(
                     f"{service['name']} {tier}: slowest hour {hour:02d}-{hour + 1:02d} h, "
-                    f"TTFT p99 {worst[hour]:.2g} s"
+                    f"TTFT p99 {digits(float(worst[hour]), 2)} s"
                 )
     handles, labels = _legend(grid)
     figure.legend(handles, labels, loc="outside upper left", ncols=5, columnspacing=1.3, handlelength=1.9)
