@@ -21,7 +21,6 @@ def test_rows_that_were_only_scored_are_met(shared_data, link, group, most):
 @pytest.mark.parametrize("link", ["nvlink", "network"])
 def test_the_shipped_constants_are_what_the_fit_finds(shared_data, link):
     """All-to-all is left out: two of its constants trade against each other there."""
-    pytest.importorskip("scipy")
     fitted = [row for row in rows(shared_data) if row.link == link and row.fitted]
     found, shipped = fit(fitted, LINK_COSTS[link]), LINK_COSTS[link]
     assert found.efficiency == pytest.approx(shipped.efficiency, rel=0.01)
