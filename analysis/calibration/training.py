@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from analysis.calibration.training_rows import RELEASE, TrainingCase, read_cases
 from simulator.performance.coefficients import TrainingCoefficients, training_coefficients
-from simulator.performance.training import estimate
 
 Coefficients = Mapping[str, TrainingCoefficients]
 
@@ -153,16 +152,7 @@ def shipped() -> dict[str, TrainingCoefficients]:
 
 def predicted_s(case: TrainingCase, coefficients: Coefficients) -> float:
     """Return the predicted step of a case. [s]"""
-    return estimate(
-        case.architecture,
-        case.layout,
-        case.gpu,
-        case.node,
-        nic_bandwidth_bytes_per_s=case.nic_bandwidth_bytes_per_s,
-        software_year=case.release_year,
-        check_memory=False,
-        coefficients=coefficients[generation(case)],
-    ).step_s
+    return case.profile(coefficients[generation(case)]).step_s
 
 
 def with_values(

@@ -14,6 +14,8 @@ from simulator.foundation.errors import LayoutError
 from simulator.llm.architecture import Architecture
 from simulator.llm.layout import Layout
 from simulator.llm.memory import training_memory
+from simulator.performance.coefficients import TrainingCoefficients
+from simulator.performance.training import TrainingProfile, estimate
 
 #: Node of each ``gpu_type``, by its beginning; the first that fits counts.
 NODES = (
@@ -77,6 +79,19 @@ class TrainingCase:
     def label(self) -> str:
         """Return model, GPUs and layout in one line."""
         return f"{self.model}, {self.layout.gpus} {self.gpu.name}, {self.layout.describe()}"
+
+    def profile(self, coefficients: TrainingCoefficients | None = None) -> TrainingProfile:
+        """Return the predicted step, by the generation's coefficients or by others."""
+        return estimate(
+            self.architecture,
+            self.layout,
+            self.gpu,
+            self.node,
+            nic_bandwidth_bytes_per_s=self.nic_bandwidth_bytes_per_s,
+            software_year=self.release_year,
+            check_memory=False,
+            coefficients=coefficients,
+        )
 
 
 class Shapes:

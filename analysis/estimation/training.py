@@ -18,7 +18,7 @@ from simulator.hardware.roofline import peak_flop_per_s
 from simulator.llm.flops import FlopConvention
 from simulator.llm.memory import training_memory
 from simulator.performance.profile import BREAKDOWN_KEYS
-from simulator.performance.training import TrainingProfile, estimate
+from simulator.performance.training import TrainingProfile
 
 REQUIRED: Final = ("model", "gpu_type", "n_gpus")
 
@@ -74,7 +74,7 @@ def predictor(catalog: Catalog) -> Callable[[Row], Prediction]:
     def predict(row: Row) -> Prediction:
         open_row = OpenRow.of(row)
         assumed = list(open_row.assumed)
-        tried = [(case, _profile(case)) for case in open_row.cases(shapes, catalog)]
+        tried = [(case, case.profile()) for case in open_row.cases(shapes, catalog)]
         case, profile = min(tried, key=_preference)
         if len(tried) > 1:
             assumed.append(f"{', '.join(open_row.searched)}: fastest of {len(tried)}")
@@ -168,7 +168,7 @@ class OpenRow:
             try:
                 case = case_of({**self.row, **choice}, shapes, catalog)
                 # Layouts that the step model refuses are no choice.
-                _profile(case)
+                case.profile()
             except DatahallError as error:
                 first = first or error
                 continue
@@ -215,18 +215,6 @@ def _interleaves(layers: int, stages: int) -> list[int]:
         return [1]
     each = layers // stages
     return [chunk for chunk in range(1, each + 1) if each % chunk == 0]
-
-
-def _profile(case: TrainingCase) -> TrainingProfile:
-    return estimate(
-        case.architecture,
-        case.layout,
-        case.gpu,
-        case.node,
-        nic_bandwidth_bytes_per_s=case.nic_bandwidth_bytes_per_s,
-        software_year=case.release_year,
-        check_memory=False,
-    )
 
 
 def _preference(found: tuple[TrainingCase, TrainingProfile]) -> tuple[float, float]:

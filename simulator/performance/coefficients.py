@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from simulator.foundation.errors import CatalogError
-from simulator.foundation.names import nearest
+from simulator.performance.generations import measured_generation
 
 #: Rows, columns and depth of what counts as a large product. [elements]
 LARGE_PRODUCT: Final = 8192.0
@@ -187,19 +186,4 @@ _TRAINING: Final = {
 
 def training_coefficients(generation: str) -> TrainingCoefficients:
     """Return what training software reaches on a GPU generation; CatalogError if unknown."""
-    return _TRAINING[_key(generation)]
-
-
-def _key(generation: str) -> str:
-    key = generation.casefold()
-    if key in _TRAINING:
-        return key
-    first = key.split()[0] if key.strip() else ""
-    if first in _TRAINING:  # "Blackwell Ultra" is Blackwell with more of it
-        return first
-    near = nearest(key, _TRAINING)
-    hint = f"did you mean {near!r}? " if near else ""
-    raise CatalogError(
-        f"GPU generation {generation!r} has no measured efficiencies; {hint}known: "
-        f"{', '.join(_TRAINING)}; set catalog.gpus.NAME.generation to the nearest of them"
-    )
+    return _TRAINING[measured_generation(generation, _TRAINING)]

@@ -15,6 +15,7 @@ from typing import Final
 
 from simulator.foundation.errors import CatalogError
 from simulator.foundation.names import nearest
+from simulator.performance.generations import measured_generation
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,20 +158,16 @@ class PowerCoefficients:
     narrow_experts: float = 0.0
 
 
-def _products(**laws: tuple[float, float, float, float]) -> Mapping[str, ProductLaw]:
-    return MappingProxyType({path: ProductLaw(*numbers) for path, numbers in laws.items()})
-
-
-def _experts(**laws: tuple[float, float, float, float, float]) -> Mapping[str, ProductLaw]:
+def _laws(**laws: tuple[float, ...]) -> Mapping[str, ProductLaw]:
     return MappingProxyType({path: ProductLaw(*numbers) for path, numbers in laws.items()})
 
 
 _AMPERE: Final = ServingCoefficients(
-    products=_products(
+    products=_laws(
         wide=(5.4e-6, 0.75, 0.86, 1.6),
         widened=(6e-6, 0.75, 0.75, 1.6),
     ),
-    experts=_experts(
+    experts=_laws(
         wide=(108e-6, 0.85, 0.33, 1.0, 4.5e-12),
         widened=(108e-6, 0.85, 0.2, 1.0, 4.5e-12),
     ),
@@ -186,12 +183,12 @@ _AMPERE: Final = ServingCoefficients(
     fitted_on="AIConfigurator operation tables, A100",
 )
 _HOPPER: Final = ServingCoefficients(
-    products=_products(
+    products=_laws(
         wide=(3.6e-6, 0.85, 0.82, 2.6),
         fp8=(6.5e-6, 0.84, 0.80, 1.2),
         widened=(6e-6, 0.85, 0.65, 2.0),
     ),
-    experts=_experts(
+    experts=_laws(
         wide=(50e-6, 1.0, 0.61, 1.0, 5e-12),
         fp8=(42e-6, 1.0, 0.36, 1.2, 3.8e-12),
         widened=(25e-6, 0.95, 0.30, 1.0, 4e-12),
@@ -208,13 +205,13 @@ _HOPPER: Final = ServingCoefficients(
     fitted_on="AIConfigurator operation tables, H100 and H200",
 )
 _BLACKWELL: Final = ServingCoefficients(
-    products=_products(
+    products=_laws(
         wide=(3.2e-6, 0.74, 0.72, 2.6),
         fp8=(6.5e-6, 0.72, 0.85, 1.2),
         fp4=(7.7e-6, 0.84, 0.55, 1.3),
         widened=(6e-6, 0.74, 0.6, 2.0),
     ),
-    experts=_experts(
+    experts=_laws(
         wide=(21e-6, 1.0, 0.41, 1.2, 1.7e-12),
         fp8=(22e-6, 1.0, 0.5, 1.14, 1.6e-12),
         fp4=(24e-6, 1.0, 0.6, 1.0, 2.2e-12),
@@ -461,7 +458,7 @@ _UNMEASURED_POWER: Final = PowerCoefficients(
 
 def serving_coefficients(generation: str) -> ServingCoefficients:
     """Return what kernels reach on a GPU generation; CatalogError if unknown."""
-    return _SERVING[_key(generation)]
+    return _SERVING[measured_generation(generation, _SERVING)]
 
 
 def engine_coefficients(engine: str, generation: str) -> EngineCoefficients:
@@ -475,7 +472,7 @@ def engine_coefficients(engine: str, generation: str) -> EngineCoefficients:
         hint = f"did you mean {near!r}? " if near else ""
         raise CatalogError(f"serving engine {engine!r} is not known; {hint}known: {', '.join(_ENGINES)}")
     measured = _ENGINES[engine]
-    key = _key(generation)
+    key = measured_generation(generation, _SERVING)
     return measured.get(key) or measured.get(key.split()[0]) or measured["hopper"]
 
 
@@ -486,7 +483,7 @@ def power_coefficients(generation: str) -> PowerCoefficients:
     which only a run time is known need nothing else.
     """
     try:
-        return _POWER.get(_key(generation), _UNMEASURED_POWER)
+        return _POWER.get(measured_generation(generation, _SERVING), _UNMEASURED_POWER)
     except CatalogError:
         return _UNMEASURED_POWER
 
@@ -494,22 +491,7 @@ def power_coefficients(generation: str) -> PowerCoefficients:
 def is_measured(generation: str) -> bool:
     """Return whether kernels were measured on a GPU generation."""
     try:
-        _key(generation)
+        measured_generation(generation, _SERVING)
     except CatalogError:
         return False
     return True
-
-
-def _key(generation: str) -> str:
-    key = generation.casefold()
-    if key in _SERVING:
-        return key
-    first = key.split()[0] if key.strip() else ""
-    if first in _SERVING:  # "Blackwell Ultra" is Blackwell with more of it
-        return first
-    near = nearest(key, _SERVING)
-    hint = f"did you mean {near!r}? " if near else ""
-    raise CatalogError(
-        f"GPU generation {generation!r} has no measured efficiencies; {hint}known: "
-        f"{', '.join(_SERVING)}; set catalog.gpus.NAME.generation to the nearest of them"
-    )

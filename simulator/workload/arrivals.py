@@ -6,6 +6,7 @@ so nothing is clipped, thinned or sampled hour by hour.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import numpy as np
@@ -69,7 +70,7 @@ class CountInverse:
         return np.minimum(snap_all(moments_s), self._end_s)
 
 
-class RenewalArrivals:
+class RenewalArrivals(ABC):
     """Arrivals whose gaps, seen in their own expected count, are alike and independent.
 
     The moments depend on the stream only, never on the sizes of the blocks asked for.
@@ -87,22 +88,20 @@ class RenewalArrivals:
         self._rng = rng
         self._count = 0.0
 
+    @abstractmethod
     def _gaps(self, count: int) -> Floats:
         """Return the next gaps, with a mean of 1."""
-        raise NotImplementedError
 
     def next_block(self, count: int) -> Floats:
         """Return the next moments, `count` at most; none when the span is over. [s]"""
-        if self._count > self._inverse.total:
+        if self._count > self._inverse.total or not count:
             return np.empty(0)
         steps = self._gaps(count)
-        if count:
-            # Adding the carry first keeps the order of additions, whatever the block size.
-            steps[0] += self._count
-            counts = np.cumsum(steps)
-            self._count = float(counts[-1])
-            return self._inverse.moments_s(counts[counts <= self._inverse.total])
-        return np.empty(0)
+        # Adding the carry first keeps the order of additions, whatever the block size.
+        steps[0] += self._count
+        counts = np.cumsum(steps)
+        self._count = float(counts[-1])
+        return self._inverse.moments_s(counts[counts <= self._inverse.total])
 
 
 class PoissonArrivals(RenewalArrivals):
