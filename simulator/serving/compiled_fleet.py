@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.foundation.names import hint
 from simulator.serving import kernel
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, ReplicaProfile, ServiceError
@@ -16,6 +15,7 @@ from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin
 from simulator.serving.replica_costs import ReplicaCosts
+from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.stability import saturated_rate_per_s
 
 #: Fields of the kernel's crowd that are choices of a batching rule, and their names there.
@@ -76,7 +76,7 @@ class CompiledFleet:
         self._meter_start: list[int] = []
         self._host_mw: list[int] = []
         self._open: list[list[int]] = [[] for _ in range(cells)]
-        self._slot: dict[int, int] = {}
+        self._roll = ReplicaRoll(service)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._cost_of: dict[tuple[int, float, int], int] = {}
         self._costs: list[ReplicaCosts] = []
@@ -218,11 +218,7 @@ class CompiledFleet:
 
     def find(self, replica_id: int) -> int:
         """Return the slot of a replica; ValueError with what is known if there is none."""
-        slot = self._slot.get(replica_id)
-        if slot is None:
-            known = hint(str(replica_id), [str(other) for other in self._slot])
-            raise ValueError(f"service {self._service}: no replica {replica_id}\n    {known}")
-        return slot
+        return self._roll.find(replica_id)
 
     @property
     def ends(self) -> list[int]:
@@ -241,18 +237,12 @@ class CompiledFleet:
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
-        if command.replica_id in self._slot:
-            raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
         if command.role != "mixed":
             raise ServiceError(
                 f"service {self._service}: the kernel does not part prefill from decode; use the twin"
             )
         widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget
-        if widest < budget:
-            raise ValueError(
-                f"service {self._service}: the profile knows iterations of up to {widest} tokens, "
-                f"the token budget is {budget}"
-            )
+        self._roll.check_new(command.replica_id, widest, budget)
         if command.site not in self.site_names:
             self._add_site(command.site)
         free = np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] < 0)
@@ -281,7 +271,7 @@ class CompiledFleet:
         self._host_mw += [0] * (slot + 1 - len(self._host_mw))
         self._meter_start[slot] = at_ps
         self._host_mw[slot] = round(command.host_w * 1000.0)
-        self._slot[command.replica_id] = slot
+        self._roll.enter(command.replica_id, slot)
         self._fresh[command.replica_id] = (command.profile, command.gpus)
         door = self._open[command.cell]
         door.append(slot)
@@ -316,7 +306,8 @@ class CompiledFleet:
         r[kernel.REPLICA_ID] = -1
         r[kernel.PLAN_END] = NEVER64
         kernel.tree_set.py_func(k.ends, slot, NEVER64)
-        del self._slot[replica_id], self._fresh[replica_id]
+        self._roll.strike(replica_id)
+        del self._fresh[replica_id]
 
     def _add_site(self, name: str) -> None:
         self.site_names.append(name)

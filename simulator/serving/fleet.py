@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulator.foundation.names import hint
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.batching import Replica
 from simulator.serving.crowd import AddReplica, ReplicaProfile
@@ -13,6 +12,7 @@ from simulator.serving.lockstep import LockstepReplica
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
+from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.stability import saturated_rate_per_s
 from simulator.serving.static_batch import StaticReplica
 
@@ -77,7 +77,7 @@ class Fleet:
         """Power bins that ended and were not taken yet."""
         self.closed = False
         self._gone_energy = self._gone_looked = self._gone_hit = 0
-        self._slot: dict[int, int] = {}
+        self._roll = ReplicaRoll(service)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
         self._kept: dict[int, ReplicaProfile] = {}
@@ -98,11 +98,7 @@ class Fleet:
 
     def find(self, replica_id: int) -> int:
         """Return the slot of a replica; ValueError with what is known if there is none."""
-        slot = self._slot.get(replica_id)
-        if slot is None:
-            known = hint(str(replica_id), [str(other) for other in self._slot])
-            raise ValueError(f"service {self._service}: no replica {replica_id}\n    {known}")
-        return slot
+        return self._roll.find(replica_id)
 
     @property
     def ready(self) -> int:
@@ -111,15 +107,9 @@ class Fleet:
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
-        if command.replica_id in self._slot:
-            raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
         widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget * self._groups
-        if widest < budget:
-            of_all = f" over {self._groups} groups" if self._groups > 1 else ""
-            raise ValueError(
-                f"service {self._service}: the profile knows iterations of up to {widest} tokens, "
-                f"the token budget is {budget}{of_all}"
-            )
+        of_all = f" over {self._groups} groups" if self._groups > 1 else ""
+        self._roll.check_new(command.replica_id, widest, budget, of_all)
         costs = self._costs_of(command.profile, 1.0, command.gpus)
         if costs.groups != self._groups or command.gpus % self._groups:
             raise ValueError(
@@ -162,7 +152,7 @@ class Fleet:
             self.sites.append(command.site)
             self.ends.append(NEVER)
             self.loads.append(0)
-        self._slot[command.replica_id] = slot
+        self._roll.enter(command.replica_id, slot)
         self._fresh[command.replica_id] = (command.profile, command.gpus)
         pool = self.decode if command.role == "decode" else self.entry[command.cell]
         pool.append(slot)
@@ -188,7 +178,8 @@ class Fleet:
         self._replicas[slot] = None
         self.ends[slot] = NEVER
         self.loads[slot] = 0
-        del self._slot[replica.replica_id], self._fresh[replica.replica_id]
+        self._roll.strike(replica.replica_id)
+        del self._fresh[replica.replica_id]
 
     def costs_at(self, replica_id: int, clock_fraction: float) -> ReplicaCosts:
         """Return what iterations cost a replica at a fraction of the highest clock."""
