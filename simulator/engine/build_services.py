@@ -21,10 +21,11 @@ from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of,
 from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
 from simulator.performance.serving import ServingProfile, serving_profile
+from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
-from simulator.serving.batch_rule import BatchRule, batch_rule
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Role
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.full_crowd import COMPILED_FROM, Form, form_of, full_crowd
@@ -69,17 +70,9 @@ class ServiceBuilder:
                 "no KV goes over the lines between sites; give one of `sites`"
             )
         smallest_bytes = min(jobs.machine(pool)[1].memory_bytes for pool in pools)
-        engine = catalog.engine(service.engine.entry_on(smallest_bytes))
-        budget = service.engine.token_budget or engine.token_budget
-        most = service.engine.max_sequences or engine.max_sequences
-        rule = batch_rule(
-            service.engine.policy or engine.scheduler,
-            max_sequences=most,
-            token_budget=budget,
-            block_tokens=engine.block_tokens,
-            watermark_fraction=engine.watermark_fraction,
-            **service.engine.choices,
-        )
+        engine = served_engine(service, catalog, smallest_bytes)
+        budget = engine.token_budget
+        rule = served_rule(service, engine)
         if rule.drafts:
             seeds = jobs.streams.stream(f"service/{service.name}/drafts")
             rule = replace(rule, draft_seed=int(seeds.integers(1 << 62)))

@@ -26,13 +26,13 @@ from simulator.performance.training import check_divides
 from simulator.scenario.mistake import Mistake
 from simulator.scenario.said import Route
 from simulator.scenario.script import LeafFault, LinkFault, NicFault, SwitchFault
+from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
 from simulator.scenario.training_layout import given_layout
 from simulator.scenario.training_tokens import asked_tokens
 from simulator.scenario.workloads import JobList, JobStream, Training
-from simulator.serving.batch_rule import batch_rule
 
 if TYPE_CHECKING:
     from simulator.scenario.tree import Scenario
@@ -309,18 +309,18 @@ def _service(
         yield Mistake((*at, key), str(error))
         return
     smallest_bytes = min(stock.gpu.memory_bytes for stock in pools)
-    engine = catalog.engine(service.engine.entry_on(smallest_bytes))
+    engine = served_engine(service, catalog, smallest_bytes)
     try:
-        rule = batch_rule(
-            service.engine.policy or engine.scheduler,
-            max_sequences=service.engine.max_sequences or engine.max_sequences,
-            token_budget=service.engine.token_budget or engine.token_budget,
-            block_tokens=engine.block_tokens,
-            watermark_fraction=engine.watermark_fraction,
-            **service.engine.choices,
-        )
+        rule = served_rule(service, engine)
     except ValueError as error:
         yield Mistake((*at, "engine"), str(error))
+        return
+    if rule.until_done and service.engine.watermark_fraction is not None:
+        yield Mistake(
+            (*at, "engine", "watermark"),
+            "static batches get all their blocks at once, so a watermark has no effect",
+            "leave it out",
+        )
         return
     if groups > 1 and rule.until_done:
         yield Mistake(
@@ -356,7 +356,7 @@ def _service(
                 kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
                 block_tokens=engine.block_tokens,
                 memory_fraction=engine.memory_fraction,
-                token_budget=service.engine.token_budget or engine.token_budget,
+                token_budget=engine.token_budget,
                 reserved_bytes=engine.reserved_bytes,
             )
         except LayoutError as error:

@@ -12,6 +12,7 @@ from simulator.scenario.branch import Branch
 from simulator.scenario.fields import (
     Amount,
     Bandwidth,
+    Bytes,
     Count,
     Duration,
     FilePath,
@@ -32,6 +33,13 @@ from simulator.workload.arrivals import MOST_CV
 
 #: From here on vLLM V1 takes wider batches by default. [B]
 _LARGE_GPU_BYTES: Final = 70 * GIB
+
+#: Fields of an engine that stand in for the catalog's: those that size the cache, the host's time, the batch.
+_MEMORY: Final = ("memory_fraction", "reserved_bytes")
+_HOST: Final = ("cpu_overhead_s", "cpu_overhead_per_sequence_s", "overlaps_cpu")
+_NUMBERS: Final = (
+    *_MEMORY, *_HOST, "block_tokens", "watermark_fraction", "max_sequences", "token_budget"
+)  # fmt: skip
 
 Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
 Precision = Annotated[
@@ -79,8 +87,31 @@ class Engine(Branch):
     kv_blocks: Count | None = Field(
         default=None, description="Blocks of cache; from free memory if not given."
     )
+    block_tokens: Count | None = Field(default=None, description="Tokens of one block of cache.")
+    memory_fraction: PositiveShare | None = Field(
+        default=None, alias="memory", description="Share of a GPU's memory that the engine takes."
+    )
+    reserved_bytes: Bytes | None = Field(
+        default=None,
+        alias="reserved",
+        description="Of that share, on each GPU: context, graphs, activations; neither weights nor cache.",
+    )
+    watermark_fraction: Share | None = Field(
+        default=None, alias="watermark", description="Share of the blocks kept free when a request goes in."
+    )
     max_sequences: Count | None = Field(default=None, description="Most requests in one batch.")
     token_budget: Count | None = Field(default=None, description="Most tokens in one iteration.")
+    cpu_overhead_s: Span | None = Field(
+        default=None, alias="cpu_overhead", description="Host time of one iteration."
+    )
+    cpu_overhead_per_sequence_s: Span | None = Field(
+        default=None,
+        alias="cpu_overhead_per_sequence",
+        description="Host time of one sequence of one iteration.",
+    )
+    overlaps_cpu: Truth | None = Field(
+        default=None, description="Host time hides behind the GPU's, so that the longer counts; or both do."
+    )
     padded_budget: Truth | None = Field(
         default=None,
         description="vllm-v0: the budget counts prompts times the longest (its first releases, and Vidur).",
@@ -91,6 +122,32 @@ class Engine(Branch):
     )
 
     speculative: Speculative | None = Field(default=None, description="Drafts; none if not given.")
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        said = self._said(_MEMORY)
+        if self.kv_blocks is not None and said:
+            raise mistake(
+                f"kv_blocks says how large the cache is, so {said[0]} has no effect", "give one of them"
+            )
+        said = self._said(_HOST)
+        if self.iteration_table is not None and said:
+            raise mistake(
+                f"iteration_table holds whole iterations, so {said[0]} has no effect",
+                "leave it out, or the table",
+            )
+        return self
+
+    def _said(self, names: tuple[str, ...]) -> list[str]:
+        """Return the YAML keys of those fields that have a value."""
+        return [key for key, name in self.keys().items() if name in names and getattr(self, name) is not None]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What was said here in place of the catalog's defaults, by field of `catalog.entries.EngineSpec`."""
+        said: dict[str, Any] = {name: getattr(self, name) for name in _NUMBERS}
+        said["scheduler"] = self.policy
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def choices(self) -> dict[str, Any]:
