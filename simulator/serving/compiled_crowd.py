@@ -230,12 +230,12 @@ class CompiledCrowd(TwinCrowd):
             self._wasted += int(emitted[q])
             request[kernel.ATTEMPTS] += 1
             request[kernel.PREEMPTIONS] += 1
-            kernel.begin.py_func(request)
+            kernel.plain(kernel.begin)(request)
             if request[kernel.ATTEMPTS] > self.rules.retries:
-                kernel.end_row.py_func(k, q, FAILED, command.replica_id, site)
+                kernel.plain(kernel.end_row)(k, q, FAILED, command.replica_id, site)
             else:
                 request[kernel.SLOT] = kernel.LOBBY
-                kernel.put_last.py_func(k.doors[0], k.request, int(request[kernel.TIER]), q)
+                kernel.plain(kernel.put_last)(k.doors[0], k.request, int(request[kernel.TIER]), q)
                 k.crowd[kernel.IN_LOBBY] += 1
                 self._undealt = True
 

@@ -305,7 +305,7 @@ class CompiledFleet:
         r[:] = 0
         r[kernel.REPLICA_ID] = -1
         r[kernel.PLAN_END] = NEVER64
-        kernel.tree_set.py_func(k.ends, slot, NEVER64)
+        kernel.plain(kernel.tree_set)(k.ends, slot, NEVER64)
         self._roll.strike(replica_id)
         del self._fresh[replica_id]
 
@@ -374,7 +374,7 @@ class CompiledFleet:
 
     def _remember(self, key: int, level_mw: int) -> None:
         k = self.k
-        at = kernel.power_place.py_func(k.power_key, key)
+        at = kernel.plain(kernel.power_place)(k.power_key, key)
         if k.power_key[at]:
             return
         k.power_key[at], k.power_mw[at] = key, level_mw
@@ -384,7 +384,7 @@ class CompiledFleet:
             wide = 4 * len(k.power_key)
             self.k = k._replace(power_key=np.zeros(wide, np.int64), power_mw=np.zeros(wide, np.int64))
             for known, level in zip(keys.tolist(), levels.tolist(), strict=True):
-                at = kernel.power_place.py_func(self.k.power_key, known)
+                at = kernel.plain(kernel.power_place)(self.k.power_key, known)
                 self.k.power_key[at], self.k.power_mw[at] = known, level
 
     # plans -----------------------------------------------------------------------------------
@@ -407,7 +407,7 @@ class CompiledFleet:
         if steps < planned:
             r[kernel.STEPS] = steps
             r[kernel.PLAN_END] = start + run_ps(first_ps, growth_ps, steps)
-            kernel.tree_set.py_func(k.ends, slot, int(r[kernel.PLAN_END]))
+            kernel.plain(kernel.tree_set)(k.ends, slot, int(r[kernel.PLAN_END]))
 
     def steps_begun(self, slot: int, at_ps: int) -> int:
         """Return the iterations of a replica's plan that have begun by a moment inside it."""
@@ -510,7 +510,7 @@ class CompiledFleet:
         self.closed = True
 
     def _read(self, slot: int, at_ps: int) -> None:
-        kernel.meter_read.py_func(self.k.replica[slot], at_ps - self.base_ps)
+        kernel.plain(kernel.meter_read)(self.k.replica[slot], at_ps - self.base_ps)
 
     def _energy(self, slot: int) -> int:
         r = self.k.replica[slot]

@@ -13,21 +13,21 @@ LOG: Final = logging.getLogger("simulator.serving")
 
 
 class Announcer(event.Listener):  # type: ignore[misc,unused-ignore]
-    """Speaks when the first function of a module is compiled and not just loaded from the cache.
+    """Speaks when the first function of a package is compiled and not just loaded from the cache.
 
     Parameters
     ----------
-    module
-        Whose functions.
+    package
+        Whose functions, those of its modules.
     """
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    def __init__(self, package: str) -> None:
+        self._modules = f"{package}."
         self._said = False
 
     def on_start(self, what: Any) -> None:
         """Speak, the first time."""
-        if not self._said and what.data["dispatcher"].py_func.__module__ == self._module:
+        if not self._said and what.data["dispatcher"].py_func.__module__.startswith(self._modules):
             self._said = True
             LOG.info(MESSAGE)
 
@@ -35,6 +35,6 @@ class Announcer(event.Listener):  # type: ignore[misc,unused-ignore]
         """Say nothing more."""
 
 
-def announce(module: str) -> None:
-    """Speak when a module's functions have to be compiled."""
-    event.register("numba:compile", Announcer(module))  # type: ignore[no-untyped-call,unused-ignore]
+def announce(package: str) -> None:
+    """Speak when the functions of a package have to be compiled."""
+    event.register("numba:compile", Announcer(package))  # type: ignore[no-untyped-call,unused-ignore]

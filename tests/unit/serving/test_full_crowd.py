@@ -53,8 +53,9 @@ def test_compiling_is_told_once_and_only_of_the_kernel(caplog):
         caplog.at_level(logging.INFO, "simulator.serving"),
         event.install_listener("numba:compile", Announcer("a.kernel")),
     ):
-        compiled("another.kernel")
+        compiled("another.kernel.events")
+        compiled("a.kernel_like")
         assert not caplog.messages
-        compiled("a.kernel")
-        compiled("a.kernel")
+        compiled("a.kernel.batch")
+        compiled("a.kernel.events")
     assert caplog.messages == [MESSAGE]

@@ -1,0 +1,251 @@
+"""Who is in a replica's batch: tokens come out, requests end, and are preempted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.ends import heap_remove, sift_up, tree_set
+from simulator.serving.kernel.state import compiled, inlined
+
+
+@compiled
+def begin(request: Any) -> None:
+    """Let a request begin from nothing: no token computed, none emitted."""
+    request[STARTED] = UNSEEN64
+    request[FIRST_TOKEN] = UNSEEN64
+    request[EMITTED] = 0
+    request[COMPUTED] = 0
+    request[TARGET] = request[PROMPT]
+    request[TOKEN] = -1
+    request[HASHED] = 0
+    request[HELD] = 0
+
+
+@inlined
+def end_row(k: Any, q: int, state: int, replica_id: int, site: int) -> None:
+    """Write the row of a request that is over, and free its place."""
+    c = k.crowd
+    r = k.request[q]
+    if state == OK and r[ATTEMPTS]:
+        state = RETRIED
+    row = k.rows[c[ROWS]]
+    c[ROWS] += 1
+    row[0] = r[NUMBER]
+    row[1] = site
+    row[2] = replica_id
+    row[3] = r[TIER]
+    row[4] = state
+    row[5] = r[ARRIVED]
+    row[6] = r[STARTED]
+    row[7] = r[FIRST_TOKEN]
+    row[8] = c[NOW]
+    row[9] = r[PROMPT]
+    row[10] = r[OUTPUT]
+    row[11] = r[PREEMPTIONS]
+    k.totals[state, 0] += 1
+    k.totals[state, 1] += r[PROMPT]
+    k.totals[state, 2] += r[OUTPUT]
+    c[PREEMPTED] += r[PREEMPTIONS]
+    r[SLOT] = UNUSED
+    r[NEXT] = c[FREE_REQUEST]
+    c[FREE_REQUEST] = q
+
+
+@inlined
+def call(k: Any, s: int) -> None:
+    """Let a replica plan on before time moves."""
+    if not k.replica[s, BOUNDARY]:
+        k.replica[s, BOUNDARY] = 1
+        k.boundary[k.crowd[BOUNDARIES]] = s
+        k.crowd[BOUNDARIES] += 1
+
+
+@compiled
+def take(r: Any, blocks: int) -> None:
+    """Take blocks from the head of a replica's free queue."""
+    r[FREE] -= blocks
+    r[TAKEN] += blocks
+
+
+@inlined
+def _leave_running(k: Any, s: int, q: int) -> None:
+    r = k.replica[s]
+    last = r[RUNNING] - 1
+    r[RUNNING] = last
+    place = k.request[q, PLACE]
+    other = k.running[s, last]
+    k.running[s, place] = other
+    k.request[other, PLACE] = place
+
+
+@inlined
+def _leave_decode(k: Any, s: int, q: int) -> None:
+    r = k.replica[s]
+    size = k.crowd[BLOCK_TOKENS]
+    context = k.request[q, BASE] + r[GENERATION]
+    phase = k.request[q, PHASE]
+    k.phases[s, phase] -= 1
+    k.phases[s, phase + size] -= 1
+    r[DECODES] -= 1
+    r[CONTEXT] -= context
+    r[STALE] = 1
+    at = 0
+    while k.heap_request[s, at] != q:
+        at += 1
+    heap_remove(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], at)
+    r[HEAP] -= 1
+    k.request[q, TOKEN] = -1
+
+
+@inlined
+def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
+    """Emit the token that a finished prompt gives, and go on to decode, hand over or end."""
+    r = k.replica[s]
+    request = k.request[q]
+    size = k.crowd[BLOCK_TOKENS]
+    if request[FIRST_TOKEN] == UNSEEN64:
+        request[FIRST_TOKEN] = now
+    request[EMITTED] += 1
+    context = request[TARGET]
+    remaining = request[OUTPUT] - request[EMITTED]
+    if not remaining:
+        _leave_running(k, s, q)
+        r[FREE] += (context + size - 1) // size
+        _done(k, s, q)
+        return
+    generation = r[GENERATION]
+    phase = (generation - context) % size
+    request[PHASE] = phase
+    k.phases[s, phase] += 1
+    k.phases[s, phase + size] += 1
+    request[BASE] = context - generation
+    request[END] = generation + remaining
+    request[TOKEN] = r[JOINED]
+    r[JOINED] += 1
+    r[DECODES] += 1
+    r[CONTEXT] += context
+    sift_up(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], request[END], q)
+    r[HEAP] += 1
+
+
+@inlined
+def _done(k: Any, s: int, q: int) -> None:
+    r = k.replica[s]
+    r[LOAD] -= 1
+    k.crowd[LOADED] -= 1
+    end_row(k, q, OK, r[REPLICA_ID], r[SITE])
+
+
+@inlined
+def _growth_blocks(k: Any, s: int, steps: int) -> Any:
+    """Return the blocks that the decodes of a replica take over the next `steps` iterations."""
+    r = k.replica[s]
+    size = k.crowd[BLOCK_TOKENS]
+    rounds = steps // size
+    start = r[GENERATION] % size
+    blocks = rounds * r[DECODES]
+    for phase in range(start, start + steps - rounds * size):
+        blocks += k.phases[s, phase]
+    return blocks
+
+
+@inlined
+def finish(k: Any, s: int, now: int) -> None:
+    """End a replica's planned iterations: tokens come out, requests finish."""
+    r = k.replica[s]
+    steps = r[STEPS]
+    r[ITERATIONS] += steps
+    r[PLANS] += 1
+    if not r[STANDS]:
+        decodes = r[DECODES]
+        if decodes and not r[NEW_SEQUENCES]:
+            take(r, _growth_blocks(k, s, steps) - r[GROWN])
+        r[CONTEXT] += steps * decodes
+        generation = r[GENERATION] + steps
+        r[GENERATION] = generation
+        while r[HEAP] and k.heap_end[s, 0] <= generation:
+            q = k.heap_request[s, 0]
+            size = k.crowd[BLOCK_TOKENS]
+            r[FREE] += (k.request[q, BASE] + generation + size - 1) // size
+            _leave_decode(k, s, q)
+            _leave_running(k, s, q)
+            _done(k, s, q)
+    for i in range(r[PREFILLED]):
+        _prompt_done(k, s, k.prefilled[s, i], now)
+    r[PREFILLED] = 0
+    r[NEW_SEQUENCES] = 0
+    r[STANDS] = 0
+    r[GROWN] = 0
+    r[PLAN_END] = NEVER64
+    tree_set(k.ends, s, NEVER64)
+    call(k, s)
+
+
+@compiled
+def _last_running(k: Any, s: int, decoding: bool) -> Any:
+    """Return the last of the worst tier in a batch, of those that decode only if `decoding`."""
+    last = -1
+    for i in range(k.replica[s, RUNNING]):
+        q = k.running[s, i]
+        if decoding and k.request[q, TOKEN] < 0:
+            continue
+        if last >= 0:
+            tier = k.request[q, TIER] - k.request[last, TIER]
+            if tier < 0 or (tier == 0 and k.request[q, PLACE_ORDER] < k.request[last, PLACE_ORDER]):
+                continue
+        last = q
+    return last
+
+
+@inlined
+def short(k: Any, s: int) -> bool:
+    """Whether some decode does not get the block that it asks for."""
+    r = k.replica[s]
+    phase = r[GENERATION] % k.crowd[BLOCK_TOKENS]
+    need = k.phases[s, phase]
+    if need != r[FREE]:
+        return bool(need > r[FREE])
+    if not k.crowd[SPARE_BLOCK] or not r[DECODES]:
+        return False
+    return bool(k.request[_last_running(k, s, True), PHASE] != phase)
+
+
+@compiled
+def preempt(k: Any, s: int) -> Any:
+    """Send the last of the worst tier back to the front of its queue; return it."""
+    c = k.crowd
+    r = k.replica[s]
+    size = c[BLOCK_TOKENS]
+    q = _last_running(k, s, False)
+    v = k.request[q]
+    if v[TOKEN] >= 0:
+        context = v[BASE] + r[GENERATION]
+        blocks = (context + size - 1) // size
+        v[EMITTED] = v[OUTPUT] - (v[END] - r[GENERATION])
+        if r[GROWN] and v[PHASE] == r[GENERATION] % size:
+            r[GROWN] -= 1
+            blocks += 1
+        _leave_decode(k, s, q)
+    else:
+        r[PARTIAL] = -1
+        context = v[COMPUTED]
+        blocks = ((v[TARGET] if c[WHOLE_PROMPT] else context) + size - 1) // size
+    if c[KEEPS_BLOCKS]:
+        v[HASHED] = context // size
+        v[HELD] = blocks
+        v[MARK] = r[TAKEN] + r[FREE]
+    r[FREE] += blocks
+    v[TARGET] = v[PROMPT] + v[EMITTED]
+    v[COMPUTED] = 0
+    v[PREEMPTIONS] += 1
+    _leave_running(k, s, q)
+    queue = k.waiting[s]
+    tier = v[TIER]
+    v[NEXT] = queue[2 * tier]
+    if queue[2 * tier] < 0:
+        queue[2 * tier + 1] = q
+    queue[2 * tier] = q
+    r[WAITING] += 1
+    c[QUEUED] += 1
+    return q

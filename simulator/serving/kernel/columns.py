@@ -1,0 +1,64 @@
+"""Names of the columns and values in the arrays of `state.State`: the words that all of the kernel uses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+#: Later than any event.
+NEVER64 = np.iinfo(np.int64).max
+#: No plan lasts longer than this; a longer run of decode is cut in two. [ps]
+LONGEST_PS = 1 << 61
+
+# Columns of `State.replica`.
+(
+    REPLICA_ID, SITE, COST, NEXT_COST, BLOCKS, WATERMARK, FREE, TAKEN, GROWN, MOST_SEQUENCES, WAITING,
+    RUNNING, GENERATION, DECODES, CONTEXT, PARTIAL, PREFILLED, NEW_SEQUENCES, NEW_TOKENS, NEW_PAIRS, STANDS,
+    ORDER, JOINED, HEAP, STALE, PLAN_START, PLAN_END, STEPS, FIRST_PS, GROWTH_PS, BOUNDARY, ITERATIONS, PLANS,
+    LOAD, DRAINING, LEVEL_MW, SINCE, ENERGY_HIGH, ENERGY_LOW, LARGEST_MW, REPLICA_COLUMNS,
+) = range(41)  # fmt: skip
+
+# Columns of `State.request`.
+(
+    NUMBER, ARRIVED, PROMPT, OUTPUT, TIER, PREEMPTIONS, ATTEMPTS, STARTED, FIRST_TOKEN, EMITTED, COMPUTED,
+    TARGET, PLACE_ORDER, TOKEN, END, BASE, PHASE, NEXT, PLACE, SLOT, HASHED, HELD, MARK,
+    REQUEST_COLUMNS,
+) = range(24)  # fmt: skip
+
+#: `request[FIRST_TOKEN]` and `request[STARTED]` before there is one; times before the base are below zero.
+UNSEEN64 = np.iinfo(np.int64).min
+
+# Values of `request[SLOT]` beside the slot of a replica: not in use, at the door.
+UNUSED, LOBBY = -1, -2
+
+# Fields of `State.crowd`.
+(
+    NOW, STAGE, EVENT, ROWS, ROWS_WANTED, ARRIVAL, ARRIVALS, KNOWN, FREE_REQUEST, IN_LOBBY, QUEUED, LOADED,
+    REQUESTS_IN, PROMPTS_IN, OUTPUTS_IN, BOUNDARIES, DRAINED, MOST_QUEUED, CELLS, ROUTER, SHARED, BUDGET,
+    BLOCK_TOKENS, UNKNOWN, PREEMPTED, CHUNKED, PROMPTS_APART, PADDED_BUDGET, WHOLE_PROMPT, WATERMARK_ALWAYS,
+    SPARE_BLOCK, ADMITS_AFTER_PREEMPTION, KEEPS_BLOCKS, LOOKED, HIT, CROWD_FIELDS,
+) = range(36)  # fmt: skip
+
+# Values of ROUTER.
+ROUND_ROBIN, LEAST_OUTSTANDING = range(2)
+
+# What a call is for.
+ADVANCE, PLAN, DEAL = range(3)
+
+# Why a call came back.
+REACHED, ROWS_LIMIT, NOBODY_KNOWN, MORE_ARRIVALS, MORE_ROWS, MORE_REQUESTS, POWER_UNKNOWN, REPLICA_DRAINED = (
+    range(8)
+)
+
+# Steps of one instant, in `crowd[STAGE]`.
+NEXT_EVENT, ENDS, ARRIVING, PLANNING = range(4)
+
+# States of rows, as in the ledger.
+OK, SHED, FAILED, RETRIED = range(4)
+
+# Columns of `State.cost`.
+SEQUENCE_PS, CONTEXT_PS, PAIR_PS_1024, IDLE_MW, PREFILL_MW, MIXED_CONTEXT_PS = range(6)
+
+#: Mean context is rounded to this for the watts of a decode batch, as in `replica_costs`. [tokens]
+CONTEXT_BUCKET = 512
+PAIR_SHIFT = 10
+ENERGY_SHIFT = 20

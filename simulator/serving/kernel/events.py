@@ -1,0 +1,102 @@
+"""The loop over events: ends of plans, arrivals, and the planning that follows them at the same instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simulator.serving.kernel.batch import finish
+from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.ends import tree_first, tree_set
+from simulator.serving.kernel.planning import schedule
+from simulator.serving.kernel.routing import admit, deal
+from simulator.serving.kernel.state import compiled, digest, entry
+
+
+@compiled
+def _advance(k: Any, what: int, stop_ps: int) -> int:
+    c = k.crowd
+    if what == DEAL:
+        deal(k, c[NOW])
+    if what != ADVANCE:
+        c[STAGE] = PLANNING
+    while True:
+        if c[STAGE] == NEXT_EVENT:
+            if c[UNKNOWN]:
+                return POWER_UNKNOWN
+            if c[DRAINED]:
+                return REPLICA_DRAINED
+            if what != ADVANCE:
+                return REACHED
+            if c[ROWS] >= c[ROWS_WANTED]:
+                return ROWS_LIMIT
+            if c[ARRIVAL] < c[ARRIVALS]:
+                arrival = k.arrived[c[ARRIVAL]]
+            elif c[KNOWN] < 0:
+                return MORE_ARRIVALS
+            else:
+                arrival = c[KNOWN]
+            at = min(k.ends[1], arrival)
+            c[EVENT] = at
+            if at > stop_ps:
+                return REACHED
+            c[NOW] = at
+            if c[ARRIVAL] >= c[ARRIVALS] and at == c[KNOWN]:
+                return NOBODY_KNOWN
+            c[STAGE] = ENDS
+        now = c[NOW]
+        if c[STAGE] == ENDS:
+            while k.ends[1] == now:
+                s = tree_first(k.ends)
+                if c[ROWS] + k.replica[s, RUNNING] > k.rows.shape[0]:
+                    return MORE_ROWS
+                finish(k, s, now)
+            c[STAGE] = ARRIVING
+        if c[STAGE] == ARRIVING:
+            while True:
+                if c[ARRIVAL] >= c[ARRIVALS]:
+                    if c[KNOWN] < 0:
+                        return MORE_ARRIVALS
+                    break
+                if k.arrived[c[ARRIVAL]] != now:
+                    break
+                if c[ROWS] >= k.rows.shape[0]:
+                    return MORE_ROWS
+                if c[FREE_REQUEST] < 0:
+                    return MORE_REQUESTS
+                admit(k, now)
+            c[STAGE] = PLANNING
+        for i in range(c[BOUNDARIES]):
+            s = k.boundary[i]
+            if not k.replica[s, BOUNDARY]:
+                continue
+            schedule(k, s, now)
+            tree_set(k.ends, s, k.replica[s, PLAN_END])
+            r = k.replica[s]
+            if r[PLAN_END] == NEVER64 and r[DRAINING] and not r[LOAD]:
+                c[DRAINED] = 1
+        c[BOUNDARIES] = 0
+        c[STAGE] = NEXT_EVENT
+
+
+def _entry_point(sources: int) -> Any:
+    """Return `advance` as compiled from these sources: an edit of any of them is another function."""
+
+    def advance(k: Any, what: int, stop_ps: int) -> int:
+        """Go on up to all events at `stop_ps`, or to where Python must act; return why it came back.
+
+        Parameters
+        ----------
+        k
+            The state, changed in place.
+        what
+            ADVANCE; PLAN lets replicas that commands called plan on; DEAL empties the door first.
+        """
+        _ = sources
+        why: int = _advance(k, what, stop_ps)
+        return why
+
+    return entry(advance)
+
+
+advance = _entry_point(digest(Path(__file__).parent))

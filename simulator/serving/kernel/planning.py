@@ -1,0 +1,235 @@
+"""What a replica does next: admission from its queue, chunks of prompts, runs of decode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.serving.kernel.batch import preempt, short, take
+from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.power import meter_set, set_decode_power
+from simulator.serving.kernel.state import compiled, inlined
+
+
+@compiled
+def _find_again(k: Any, s: int, q: int, blocks: int) -> None:
+    """Give a preempted request its leading blocks back: they leave the middle of the free queue."""
+    k.replica[s, FREE] -= blocks
+    k.request[q, COMPUTED] = blocks * k.crowd[BLOCK_TOKENS]
+    mark = k.request[q, MARK]
+    queue = k.waiting[s]
+    for tier in range(queue.size // 2):
+        other = queue[2 * tier]
+        # Whoever was preempted here stands before all that never ran.
+        while other >= 0 and k.request[other, HELD]:
+            if k.request[other, HASHED] and k.request[other, MARK] > mark:
+                k.request[other, MARK] -= blocks
+            other = k.request[other, NEXT]
+
+
+@inlined
+def _put_in(k: Any, s: int, q: int, chunk: int) -> None:
+    """Let a prompt have a chunk in the planned iteration."""
+    r = k.replica[s]
+    earlier = k.request[q, COMPUTED]
+    r[NEW_SEQUENCES] += 1
+    r[NEW_TOKENS] += chunk
+    r[NEW_PAIRS] += chunk * earlier + chunk * (chunk + 1) // 2
+    k.request[q, COMPUTED] = earlier + chunk
+    if earlier + chunk == k.request[q, TARGET]:
+        k.prefilled[s, r[PREFILLED]] = q
+        r[PREFILLED] += 1
+    else:
+        r[PARTIAL] = q
+
+
+@compiled
+def _next_chunk(k: Any, s: int, budget: int) -> Any:
+    """Plan the next chunk of the prompt that is partly done; return its tokens."""
+    r = k.replica[s]
+    size = k.crowd[BLOCK_TOKENS]
+    q = r[PARTIAL]
+    computed = k.request[q, COMPUTED]
+    chunk = min(k.request[q, TARGET] - computed, budget)
+    if not k.crowd[WHOLE_PROMPT]:
+        want = (computed + chunk + size - 1) // size - (computed + size - 1) // size
+        while want > r[FREE]:
+            if preempt(k, s) == q:
+                return 0
+        take(r, want)
+    r[PARTIAL] = -1
+    _put_in(k, s, q, chunk)
+    return chunk
+
+
+@inlined
+def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
+    """Plan the first chunks of waiting requests, in order, until the first that cannot go."""
+    c = k.crowd
+    r = k.replica[s]
+    size = c[BLOCK_TOKENS]
+    longest = 0
+    queue = k.waiting[s]
+    tier = 0
+    while r[WAITING] and budget > 0 and r[RUNNING] < r[MOST_SEQUENCES]:
+        while queue[2 * tier] < 0:
+            tier += 1
+        q = queue[2 * tier]
+        v = k.request[q]
+        target = v[TARGET]
+        again = 0
+        if v[HASHED]:
+            left = v[HELD] - max(0, r[TAKEN] - v[MARK])
+            again = max(0, min(v[HASHED], left))
+        earlier = v[COMPUTED] + again * size
+        chunk = target - earlier
+        if c[CHUNKED]:
+            chunk = min(chunk, budget)
+        else:
+            longest = max(longest, chunk)
+            if c[PADDED_BUDGET]:
+                if longest * (r[NEW_SEQUENCES] + 1) > c[BUDGET]:
+                    break
+            elif chunk > budget:
+                break
+        kept = r[WATERMARK] if c[WATERMARK_ALWAYS] or r[RUNNING] else 0
+        if (target + size - 1) // size + kept > r[FREE]:
+            break
+        queue[2 * tier] = v[NEXT]
+        r[WAITING] -= 1
+        c[QUEUED] -= 1
+        k.running[s, r[RUNNING]] = q
+        v[PLACE] = r[RUNNING]
+        r[RUNNING] += 1
+        if v[STARTED] == UNSEEN64:
+            v[STARTED] = now
+        c[LOOKED] += target
+        if again:
+            c[HIT] += again * size
+            _find_again(k, s, q, again)
+        v[HASHED] = 0
+        held = target if c[WHOLE_PROMPT] else earlier + chunk
+        take(r, (held + size - 1) // size - again)
+        _put_in(k, s, q, chunk)
+        budget -= chunk
+
+
+@compiled
+def _steps_until_full(k: Any, s: int, free: int) -> Any:
+    """Return how many decode iterations so many free blocks allow."""
+    r = k.replica[s]
+    size = k.crowd[BLOCK_TOKENS]
+    rounds = free // r[DECODES]
+    left = free - rounds * r[DECODES]
+    start = r[GENERATION] % size
+    for ahead in range(size):
+        left -= k.phases[s, start + ahead]
+        if left < 0:
+            return rounds * size + ahead
+    return rounds * size + size
+
+
+@inlined
+def _plan_prompts(k: Any, s: int, now: int) -> None:
+    """Plan one iteration with prompt tokens in it."""
+    r = k.replica[s]
+    decodes = 0
+    context = 0
+    if not r[STANDS]:
+        decodes = r[DECODES]
+        context = r[CONTEXT]
+    cost = k.cost[r[COST]]
+    duration_ps = (
+        k.tokens_ps[r[COST], r[NEW_TOKENS] + decodes]
+        + cost[SEQUENCE_PS] * (r[NEW_SEQUENCES] + decodes)
+        + cost[MIXED_CONTEXT_PS] * context
+        + (cost[PAIR_PS_1024] * r[NEW_PAIRS] >> PAIR_SHIFT)
+    )
+    if decodes:
+        alone_ps = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * context
+        set_decode_power(k, s, now, min(alone_ps, duration_ps), duration_ps)
+    else:
+        meter_set(r, now, cost[PREFILL_MW])
+    r[STALE] = 1
+    r[STEPS] = 1
+    r[FIRST_PS] = duration_ps
+    r[GROWTH_PS] = 0
+    r[PLAN_START] = now
+    r[PLAN_END] = now + duration_ps
+
+
+@inlined
+def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
+    """Plan a run of pure decode, of one iteration if `single`."""
+    r = k.replica[s]
+    size = k.crowd[BLOCK_TOKENS]
+    cost = k.cost[r[COST]]
+    decodes = r[DECODES]
+    first = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * r[CONTEXT]
+    growth = cost[CONTEXT_PS] * decodes
+    steps = 1
+    if not single:
+        steps = k.heap_end[s, 0] - r[GENERATION]
+        free = r[FREE] + r[GROWN] - k.crowd[SPARE_BLOCK]
+        if (steps // size + 1) * decodes > free:
+            steps = max(1, min(steps, _steps_until_full(k, s, free)))
+        while steps > 1 and steps * (first + 0.5 * growth * steps) > LONGEST_PS:
+            steps //= 2
+    r[STEPS] = steps
+    r[FIRST_PS] = first
+    r[GROWTH_PS] = growth
+    r[PLAN_START] = now
+    r[PLAN_END] = now + steps * first + growth * (steps * (steps - 1) // 2)
+    if r[STALE]:
+        r[STALE] = 0
+        set_decode_power(k, s, now, 0, 0)
+
+
+@inlined
+def schedule(k: Any, s: int, now: int) -> None:
+    """Plan a replica's next iterations from `now` on, or let it fall idle."""
+    c = k.crowd
+    r = k.replica[s]
+    r[BOUNDARY] = 0
+    if r[NEXT_COST] >= 0:
+        r[COST] = r[NEXT_COST]
+        r[NEXT_COST] = -1
+        r[STALE] = 1
+    r[NEW_TOKENS] = 0
+    r[NEW_PAIRS] = 0
+    made_room = False
+    if c[PROMPTS_APART]:
+        _admit_waiting(k, s, now, c[BUDGET])
+        if not r[NEW_SEQUENCES]:
+            while short(k, s):
+                preempt(k, s)
+                made_room = True
+            if made_room and not r[RUNNING]:
+                made_room = False
+                _admit_waiting(k, s, now, c[BUDGET])
+        r[STANDS] = 1 if r[NEW_SEQUENCES] else 0
+    else:
+        while short(k, s):
+            preempt(k, s)
+            made_room = True
+        budget = c[BUDGET] - r[DECODES]
+        if r[PARTIAL] >= 0 or r[WAITING]:
+            # Decodes have their blocks for the next token before anybody else asks for some.
+            r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
+            take(r, r[GROWN])
+        if r[PARTIAL] >= 0 and budget:
+            before = r[RUNNING]
+            budget -= _next_chunk(k, s, budget)
+            made_room = made_room or r[RUNNING] < before
+        # Where nothing is left that could run, the queue's head goes in at once.
+        made_room = made_room and r[RUNNING] > 0
+        if r[WAITING] and (not made_room or c[ADMITS_AFTER_PREEMPTION]):
+            _admit_waiting(k, s, now, budget)
+    if r[NEW_SEQUENCES]:
+        _plan_prompts(k, s, now)
+    elif r[DECODES]:
+        _plan_decodes(k, s, now, made_room and r[WAITING] > 0)
+    else:
+        r[PLAN_END] = NEVER64
+        r[STEPS] = 0
+        meter_set(r, now, k.cost[r[COST], IDLE_MW])
+        r[STALE] = 1

@@ -1,0 +1,189 @@
+"""Where requests go: which replica takes one, the door where they wait if none is open, and arrivals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.serving.kernel.batch import begin, call, end_row
+from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.ends import steps_within, tree_set
+from simulator.serving.kernel.state import compiled, inlined
+
+
+@inlined
+def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
+    """Let a request wait at a replica, and cut the leap under way if it could be admitted sooner."""
+    r = k.replica[s]
+    request = k.request[q]
+    r[LOAD] += 1
+    k.crowd[LOADED] += 1
+    request[SLOT] = s
+    request[PLACE_ORDER] = r[ORDER]
+    r[ORDER] += 1
+    queue = k.waiting[s]
+    tier = request[TIER]
+    is_head = True
+    if r[WAITING]:
+        for better in range(tier + 1):
+            if queue[2 * better] >= 0:
+                is_head = False
+                break
+    request[NEXT] = -1
+    if queue[2 * tier] < 0:
+        queue[2 * tier] = q
+    else:
+        k.request[queue[2 * tier + 1], NEXT] = q
+    queue[2 * tier + 1] = q
+    r[WAITING] += 1
+    k.crowd[QUEUED] += 1
+    if r[PLAN_END] == NEVER64:
+        call(k, s)
+    elif is_head and r[STEPS] > 1 and r[RUNNING] < r[MOST_SEQUENCES]:
+        steps = steps_within(r[FIRST_PS], r[GROWTH_PS], after_ps - r[PLAN_START], r[STEPS]) + 1
+        if steps < r[STEPS]:
+            r[STEPS] = steps
+            r[PLAN_END] = r[PLAN_START] + steps * r[FIRST_PS] + r[GROWTH_PS] * (steps * (steps - 1) // 2)
+            tree_set(k.ends, s, r[PLAN_END])
+
+
+@inlined
+def _pick(k: Any, cell: int) -> Any:
+    """Return the slot that the router gives the next request of a cell; -1 if none is open to it."""
+    candidates = k.entry[cell]
+    count = k.entries[cell]
+    if not count:
+        return -1
+    site = 0
+    c = k.crowd
+    if c[SHARED]:
+        found = k.scratch
+        weight = k.shares[0]
+        credit = k.shares[1]
+        sites = 0
+        total = 0.0
+        for i in range(count):
+            here = k.replica[candidates[i], SITE]
+            known = weight[here] <= 0.0
+            for j in range(sites):
+                if found[j] == here:
+                    known = True
+                    break
+            if not known:
+                found[sites] = here
+                sites += 1
+                total += weight[here]
+        if not sites:
+            return -1
+        chosen = found[0]
+        for j in range(sites):
+            credit[found[j]] += weight[found[j]] / total
+        for j in range(1, sites):
+            if credit[found[j]] > credit[chosen]:
+                chosen = found[j]
+        credit[chosen] -= 1.0
+        site = chosen + 1
+        open_here = 0
+        for i in range(count):
+            if k.replica[candidates[i], SITE] == chosen:
+                found[open_here] = candidates[i]
+                open_here += 1
+        candidates = found
+        count = open_here
+    turn = k.turns[cell, site]
+    k.turns[cell, site] = turn + 1
+    if c[ROUTER] == ROUND_ROBIN:
+        return int(candidates[turn % count])
+    best = candidates[0]
+    least = k.replica[best, LOAD]
+    for i in range(1, count):
+        load = k.replica[candidates[i], LOAD]
+        if load < least:
+            least = load
+            best = candidates[i]
+    return int(best)
+
+
+@compiled
+def put_last(queue: Any, request: Any, tier: int, q: int) -> None:
+    """Put a request at the end of a tier's queue."""
+    request[q, NEXT] = -1
+    if queue[2 * tier] < 0:
+        queue[2 * tier] = q
+    else:
+        request[queue[2 * tier + 1], NEXT] = q
+    queue[2 * tier + 1] = q
+
+
+@compiled
+def _fits(c: Any, r: Any, tokens: int) -> bool:
+    """Return whether a request that has so many tokens in the end could run on a replica alone."""
+    if not c[CHUNKED] and tokens > c[BUDGET]:
+        return False
+    size = c[BLOCK_TOKENS]
+    kept = r[WATERMARK] if c[WATERMARK_ALWAYS] else 0
+    return bool((tokens + size - 1) // size + kept <= r[BLOCKS])
+
+
+@inlined
+def _route(k: Any, q: int, after_ps: int) -> None:
+    """Send a request to a replica, to the lobby if none is open, or away."""
+    c = k.crowd
+    request = k.request[q]
+    bound = c[MOST_QUEUED]
+    cell = request[NUMBER] % c[CELLS] if c[CELLS] > 1 else 0
+    s = _pick(k, cell)
+    if s < 0:
+        if bound >= 0 and c[IN_LOBBY] >= bound:
+            end_row(k, q, SHED, -1, -1)
+        else:
+            request[SLOT] = LOBBY
+            put_last(k.doors[0], k.request, request[TIER], q)
+            c[IN_LOBBY] += 1
+        return
+    r = k.replica[s]
+    fits = _fits(c, r, request[PROMPT] + request[OUTPUT] - 1)
+    if not fits or (bound >= 0 and r[WAITING] >= bound):
+        end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
+        return
+    _enqueue(k, s, q, after_ps)
+
+
+@inlined
+def admit(k: Any, now: int) -> None:
+    """Take in the request that arrives now."""
+    c = k.crowd
+    q = c[FREE_REQUEST]
+    request = k.request[q]
+    c[FREE_REQUEST] = request[NEXT]
+    coming = k.arriving[c[ARRIVAL]]
+    c[ARRIVAL] += 1
+    request[NUMBER] = coming[0]
+    request[ARRIVED] = now
+    request[PROMPT] = coming[1]
+    request[OUTPUT] = coming[2]
+    request[TIER] = coming[3]
+    request[PREEMPTIONS] = 0
+    request[ATTEMPTS] = 0
+    begin(request)
+    c[REQUESTS_IN] += 1
+    c[PROMPTS_IN] += coming[1]
+    c[OUTPUTS_IN] += coming[2]
+    _route(k, q, now - 1)
+
+
+@compiled
+def deal(k: Any, now: int) -> None:
+    """Deal out what waits at the door."""
+    c = k.crowd
+    lobby = k.doors[0]
+    held = k.doors[1]
+    for i in range(held.size):
+        held[i] = lobby[i]
+        lobby[i] = -1
+    c[IN_LOBBY] = 0
+    for tier in range(held.size // 2):
+        q = held[2 * tier]
+        while q >= 0:
+            following = k.request[q, NEXT]
+            _route(k, q, now)
+            q = following

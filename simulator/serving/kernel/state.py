@@ -1,0 +1,118 @@
+"""All that a compiled crowd is, as arrays, and how functions over them are compiled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import config, njit  # type: ignore[import-untyped,unused-ignore]
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function that others of the kernel call; a call hands the state over word by word."""
+    # Nothing here makes an array, so nothing needs counting of references; counting those of the
+    # whole state at every call would take nine tenths of the time.
+    return njit(error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload,unused-ignore]
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function into those that call it: on a frequent path calls took half of the time."""
+    return njit(  # type: ignore[call-overload,unused-ignore]
+        error_model="numpy", _nrt=False, forceinline=True
+    )(function)
+
+
+def entry(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls, with all that it calls, or load it from the disk cache.
+
+    The cache sees edits of the function's own file and what its closure holds, so the function
+    must close over the `digest` of every file that it reaches.
+    """
+    if config.DISABLE_JIT:  # type: ignore[attr-defined,unused-ignore]
+        # As compiled, whole numbers wrap without a word.
+        return np.errstate(over="ignore")(function)
+    return njit(cache=True, error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload,unused-ignore]
+
+
+def plain(function: Any) -> Any:
+    """Return the Python function of a compiled one, for a single call from outside.
+
+    Only for one that calls none of the others: those would be compiled, and not be cached.
+    """
+    return getattr(function, "py_func", function)
+
+
+class State(NamedTuple):
+    """All that a crowd is, as arrays of whole numbers, where nothing else is said."""
+
+    crowd: Ints
+    """(CROWD_FIELDS,) of the crowd as a whole."""
+    replica: Ints
+    """(slots, REPLICA_COLUMNS)"""
+    request: Ints
+    """(requests, REQUEST_COLUMNS) those in flight; the rest are a chain of free places."""
+    waiting: Ints
+    """(slots, 2 tiers) first and last of each tier's queue."""
+    running: Ints
+    """(slots, sequences) requests in the batch, in no order."""
+    prefilled: Ints
+    """(slots, sequences) whose prompt is done when the plan ends."""
+    heap_end: Ints
+    """(slots, sequences) a heap of ends on the replica's token clock."""
+    heap_request: Ints
+    """(slots, sequences) whose end it is."""
+    phases: Ints
+    """(slots, 2 block tokens) decodes that need a block at this generation modulo block size, twice."""
+    ends: Ints
+    """(2 width,) a tree of minima over `replica[PLAN_END]`: leaves from `width` on, its root at 1."""
+    boundary: Ints
+    """(slots,) slots whose replicas plan on before time moves."""
+    doors: Ints
+    """(2, 2 tiers) first and last of the queues at the door, and of those that are being dealt out."""
+    entry: Ints
+    """(cells, slots) open slots of each cell."""
+    entries: Ints
+    """(cells,) how many."""
+    turns: Ints
+    """(cells, sites + 1) requests routed by cell and site; without shares the site is 0."""
+    scratch: Ints
+    """(slots or sites,) for picking."""
+    shares: NDArray[np.float64]
+    """(2, sites) weight and credit by site."""
+    cost: Ints
+    """(costs, 6)"""
+    tokens_ps: Ints
+    """(costs, budget + 1)"""
+    power_key: Ints
+    """A hash table of decode watts: (cost, sequences, bucket) packed, 0 where empty."""
+    power_mw: Ints
+    unknown: Ints
+    """(slots, 6) plans whose watts Python must look up: slot, cost, sequences, bucket, own ps, ps."""
+    arrived: Ints
+    """(arrivals,) the block of arrivals that is at hand."""
+    arriving: Ints
+    """(arrivals, 4) number, prompt, output, tier."""
+    rows: Ints
+    """(rows, 12) of requests that are over."""
+    totals: Ints
+    """(4, 3) requests, prompt and output tokens that ended, by state."""
+
+
+def digest(folder: Path) -> int:
+    """Return a whole number of 63 bits that stands for all sources of a folder.
+
+    Parameters
+    ----------
+    folder
+        With Python modules; what lies deeper is not read.
+    """
+    found = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return int.from_bytes(found.digest()[:8], "big") >> 1
