@@ -26,7 +26,7 @@ from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
 from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batch_rule import BatchRule
-from simulator.serving.crowd import AddReplica, Crowd, Role
+from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.full_crowd import COMPILED_FROM, Form, form_of, full_crowd
 from simulator.serving.service_rules import ServiceRules
@@ -187,6 +187,8 @@ class ServiceBuilder:
         if not math.isfinite(jobs.horizon_s):
             last_arrival_s = float(self._log(service).arrived_s[-1])
         crowd, form = self._crowd(service, rules, minimum)
+        if service.admission is not None:
+            crowd.apply(Limit(queued_per_replica=service.admission.queued_per_replica), 0.0)
         return ServicePlan(
             name=service.name,
             crowd=crowd,

@@ -326,6 +326,14 @@ class Tier(Branch):
     )
 
 
+class Admission(Branch):
+    """Which requests are taken in at all."""
+
+    queued_per_replica: Count = Field(
+        description="Requests that may wait at a replica; one that finds as many there is turned away (shed)."
+    )
+
+
 class Disaggregated(Branch):
     """Replicas that only prefill and replicas that only decode."""
 
@@ -443,6 +451,10 @@ class Service(Branch):
     thin_fraction: PositiveShare = Field(default=1.0, description='Share simulated in mode thinned: "1/10".')
     router: Annotated[Literal["round-robin", "least-outstanding", "prefix-aware"], OneOf()] = Field(
         default="least-outstanding", description="Which replica takes the next request."
+    )
+    admission: Admission | None = Field(
+        default=None,
+        description="Which requests are turned away; only those that fit no replica if not given.",
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
     cold_start: ColdStart = Field(
