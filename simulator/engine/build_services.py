@@ -24,7 +24,6 @@ from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.services import Service
-from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
 from simulator.serving.fluid import FluidCrowd
@@ -161,14 +160,13 @@ class ServiceBuilder:
             ttft_slo_s=tuple(tier.ttft_slo_s or math.inf for tier in tiers) or (math.inf,),
             tpot_slo_s=tuple(tier.tpot_slo_s or math.inf for tier in tiers),
             rule=rule,
-            router=ROUTERS[service.router](),
+            router=service.router.build(),
             piece_tokens=self._piece_tokens(service, rule),
             kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
             attention_data_parallel=service.attention_data_parallel,
             transfer_bytes_per_s=nic * service.gpus_per_replica if split and nic else math.inf,
             origin_s=-_since_hour_s(self.scenario),
         )
-        scaler_name = service.replicas.autoscale
         link = node.host_to_gpu_bandwidth_bytes_per_s
         cold_phases = service.cold_start.phases(
             service.gpus_per_replica
@@ -202,7 +200,7 @@ class ServiceBuilder:
             gpus_per_replica=service.gpus_per_replica,
             minimum=minimum,
             maximum=maximum,
-            autoscaler=AUTOSCALERS[scaler_name](),
+            autoscaler=service.replicas.autoscale.build(),
             behaviour=jobs.add(
                 Behaviour(
                     kind="replica",
@@ -292,7 +290,7 @@ class ServiceBuilder:
                 f"{where}.demand: users in a closed loop ask when they were answered, which a {mode} service "
                 "does not follow; use mode full"
             )
-        if mode == "thinned" and service.replicas.autoscale != "none":
+        if mode == "thinned" and service.replicas.autoscale.name != "none":
             raise BuildError(
                 f"{where}: a thinned service keeps its replicas, because cells of unequal size would be "
                 "biased; give a fixed number of replicas, or use mode full or fluid"
@@ -384,7 +382,7 @@ class ServiceBuilder:
         prefixes = self._log(service).prefixes if named else None
         if prefixes is not None:
             return prefixes.tokens
-        if service.router == "prefix-aware":
+        if service.router.name == "prefix-aware":
             raise BuildError(
                 f"workloads.{service.name}.router: prefix-aware has no effect: nothing is known of what "
                 "prompts begin with; it needs a log with prefixes (Mooncake's hash_ids), an engine that "

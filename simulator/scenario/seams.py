@@ -16,6 +16,8 @@ SEAMS: Final[Mapping[str, tuple[str, str]]] = {
     "power_policies": ("simulator.facility", "POWER_POLICIES"),
     "checkpoint_policies": ("simulator.hardware", "CHECKPOINT_POLICIES"),
     "topologies": ("simulator.network", "TOPOLOGIES"),
+    "routers": ("simulator.serving", "ROUTERS"),
+    "autoscalers": ("simulator.serving", "AUTOSCALERS"),
 }
 
 #: Seam -> the key that holds the plug-in's name in YAML.

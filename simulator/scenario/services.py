@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from simulator.foundation.units import GIB
 from simulator.scenario.branch import Branch
+from simulator.scenario.choices import Choice, Plugin
 from simulator.scenario.fields import (
     Amount,
     Bandwidth,
@@ -41,6 +42,8 @@ _NUMBERS: Final = (
     *_MEMORY, *_HOST, "block_tokens", "watermark_fraction", "max_sequences", "token_budget"
 )  # fmt: skip
 
+Router = Annotated[Choice, Plugin("routers")]
+Autoscale = Annotated[Choice, Plugin("autoscalers")]
 Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
 Precision = Annotated[
     Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int4", "nvfp4", "mxfp4", "fp4"], OneOf()
@@ -177,8 +180,10 @@ class Replicas(Branch):
 
     minimum: Whole = Field(default=1, alias="min", description="Fewest copies.")
     maximum: Count | None = Field(default=None, alias="max", description="Most copies; `min` if not given.")
-    autoscale: Annotated[Literal["queue", "none"], OneOf()] = Field(
-        default="none", description="What decides between min and max."
+    autoscale: Autoscale = Field(
+        default=Choice("autoscalers", "none"),
+        validate_default=True,
+        description="What decides between min and max.",
     )
 
     short: ClassVar[str] = "minimum"
@@ -193,7 +198,7 @@ class Replicas(Branch):
         most = self.highest
         if most < self.minimum:
             raise mistake(f"max {most} is below min {self.minimum}")
-        if self.autoscale == "none" and most != self.minimum:
+        if self.autoscale.name == "none" and most != self.minimum:
             raise mistake(
                 f"min {self.minimum} and max {most} differ, but nothing scales",
                 "give `autoscale: queue` or one number",
@@ -449,8 +454,10 @@ class Service(Branch):
         default="full", description="Every request, a sample of them, or their mean flow."
     )
     thin_fraction: PositiveShare = Field(default=1.0, description='Share simulated in mode thinned: "1/10".')
-    router: Annotated[Literal["round-robin", "least-outstanding", "prefix-aware"], OneOf()] = Field(
-        default="least-outstanding", description="Which replica takes the next request."
+    router: Router = Field(
+        default=Choice("routers", "least-outstanding"),
+        validate_default=True,
+        description="Which replica takes the next request.",
     )
     admission: Admission | None = Field(
         default=None,

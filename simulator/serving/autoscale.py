@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from simulator.decisions import Decision, Scale, ServiceView
-from simulator.foundation.quantity import Count, Ratio, Seconds
+from simulator.foundation.quantity import Count, Fraction, Ratio, Seconds
 from simulator.serving.crowd import Watch
 
 
@@ -39,7 +39,7 @@ class NoScaling:
 
 @dataclass(frozen=True)
 class QueueScaler:
-    """Add replicas while requests wait, take one away while the replicas are nearly empty.
+    """Add replicas while requests wait or a cache is nearly full, take one away while all are nearly empty.
 
     Cold starts are slow, so it does not ask again while some replica is still on its way, unless
     that takes longer than `settle_s`.
@@ -47,6 +47,9 @@ class QueueScaler:
 
     every_s: Annotated[Seconds, "Control period; thresholds are looked at this often."] = 60.0
     queue_above: Annotated[Ratio, "More waiting requests than this per ready replica: grow."] = 2.0
+    kv_above_fraction: Annotated[
+        Fraction, "Some replica uses more of its KV blocks than this: grow by one; 1 never does."
+    ] = 1.0
     load_below: Annotated[Ratio, "Fewer requests in flight than this per ready replica: shrink."] = 4.0
     settle_s: Annotated[Seconds, "No shrinking within this time of a change of replicas."] = 600.0
     most_at_once: Annotated[Count, "Most replicas asked for in one step."] = 4
@@ -67,14 +70,19 @@ class QueueScaler:
         return Watch(
             self.every_s,
             queue_above=self.queue_above if may_grow else math.inf,
+            # No cache is more than full; a threshold that is never passed costs no look.
+            kv_above_fraction=self.kv_above_fraction
+            if may_grow and self.kv_above_fraction < 1.0
+            else math.inf,
             load_below=self.load_below if may_shrink else 0.0,
         )
 
     def step(self, view: ServiceView) -> Sequence[Decision]:
-        """Grow in proportion to the queue, shrink one by one."""
+        """Grow in proportion to the queue, by one for a full cache; shrink one by one."""
         ready = max(1, view.replicas_ready)
         asked = view.replicas_asked
-        if view.queue_length > self.queue_above * view.replicas_ready:
+        full = self.kv_above_fraction < 1.0 and view.kv_fraction > self.kv_above_fraction
+        if full or view.queue_length > self.queue_above * view.replicas_ready:
             on_their_way = asked > view.replicas_ready and view.since_change_s < self.settle_s
             if on_their_way:
                 return ()

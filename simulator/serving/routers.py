@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol
 
 from simulator.foundation.quantity import Count
+from simulator.serving.crowd import ServiceError
 
 #: How many leading KV blocks a request would find on a replica. [blocks]
 Found = Callable[[int], int]
@@ -158,4 +159,10 @@ class Dispatch:
             candidates = [slot for slot in candidates if sites[slot] == site]
         turn = self._turns.get((stage, site), 0)
         self._turns[stage, site] = turn + 1
-        return self._router.pick(turn, candidates, loads, found)
+        picked = self._router.pick(turn, candidates, loads, found)
+        if picked not in candidates:
+            raise ServiceError(
+                f"router {type(self._router).__name__} picked {picked!r}, which is none of the replicas "
+                f"that take requests: {', '.join(map(str, candidates))}"
+            )
+        return picked

@@ -8,7 +8,8 @@ from simulator.decisions import Scale, ServiceView
 from simulator.foundation.plugins import fields_of
 from simulator.serving import AUTOSCALERS, ROUTERS
 from simulator.serving.autoscale import NoScaling, QueueScaler
-from simulator.serving.routers import SiteShares
+from simulator.serving.crowd import ServiceError
+from simulator.serving.routers import Dispatch, SiteShares
 
 
 def view(**said):
@@ -52,6 +53,39 @@ SCALER = QueueScaler(queue_above=2.0, load_below=4.0, settle_s=600.0, most_at_on
 def test_the_queue_scaler_asks_for(seen, replicas):
     answers = tuple(SCALER.step(view(**seen)))
     assert answers == (() if replicas is None else (Scale("chat", "", replicas),))
+
+
+@pytest.mark.parametrize(
+    ("seen", "replicas"),
+    [
+        ({"kv_fraction": 0.81, "running": 100}, 5),
+        ({"kv_fraction": 0.80, "running": 100}, None),
+        ({"kv_fraction": 0.81, "queue_length": 100, "running": 100}, 7),
+        ({"kv_fraction": 0.95, "running": 100, "replicas_asked": 6, "since_change_s": 60.0}, None),
+    ],
+)
+def test_a_full_cache_asks_for_one_more(seen, replicas):
+    scaler = QueueScaler(kv_above_fraction=0.8, most_at_once=3)
+    assert scaler.watch(view()).kv_above_fraction == 0.8
+    answers = tuple(scaler.step(view(**seen)))
+    assert answers == (() if replicas is None else (Scale("chat", "", replicas),))
+
+
+def test_a_cache_may_be_full_where_nobody_set_a_threshold():
+    assert SCALER.watch(view()).kv_above_fraction == math.inf
+    assert tuple(SCALER.step(view(kv_fraction=1.0, running=100))) == ()
+
+
+class Astray:
+    """Picks a replica that takes no requests."""
+
+    def pick(self, turn, candidates, loads, found):
+        return 7
+
+
+def test_a_router_that_picks_a_closed_replica_is_told_so():
+    with pytest.raises(ServiceError, match=r"router Astray picked 7, .* that take requests: 0, 2"):
+        Dispatch(Astray()).pick("entry", [0, 2], [0, 0, 0], ["a", "a", "a"], lambda _: 0)
 
 
 def test_it_watches_only_what_could_change_something():
