@@ -213,7 +213,7 @@ class CompiledFleet:
     # who is there ----------------------------------------------------------------------------
 
     def slots(self) -> list[int]:
-        """Return the slots that have a replica."""
+        """Return the slots that have a replica, ascending."""
         return [int(slot) for slot in np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] >= 0)]
 
     def find(self, replica_id: int) -> int:
@@ -225,6 +225,10 @@ class CompiledFleet:
         """When each slot's plan ends; NEVER if it has none. [ps]"""
         return [self.absolute(end) for end in self.k.replica[:, kernel.PLAN_END].tolist()]
 
+    def replica_id(self, slot: int) -> int:
+        """Return who stands in a slot."""
+        return int(self.k.replica[slot, kernel.REPLICA_ID])
+
     def is_empty(self, slot: int) -> bool:
         """Whether a replica holds no request and does nothing."""
         r = self.k.replica[slot]
@@ -234,6 +238,16 @@ class CompiledFleet:
     def ready(self) -> int:
         """Replicas that take requests."""
         return sum(map(len, self._open))
+
+    @property
+    def running(self) -> int:
+        """Requests in a batch."""
+        return int(np.sum(self.k.replica[:, kernel.RUNNING]))
+
+    @property
+    def transferring(self) -> int:
+        """Requests whose prompt is done and whose KV is not where it is wanted."""
+        return 0
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
@@ -333,6 +347,10 @@ class CompiledFleet:
         profile, gpus = self._fresh[replica_id]
         cost = self._cost(profile, clock_fraction, gpus)
         self.k.replica[slot, kernel.NEXT_COST] = cost
+
+    def set_most_sequences(self, slot: int, most: int) -> None:
+        """Bound a replica's batch from its next boundary on."""
+        self.k.replica[slot, kernel.MOST_SEQUENCES] = most
 
     def _cost(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> int:
         key = (id(profile), clock_fraction, gpus)
@@ -461,6 +479,15 @@ class CompiledFleet:
                 most = max(most, (blocks - int(r[kernel.FREE]) + grown) / blocks)
         return most
 
+    def prefix_tokens(self) -> tuple[int, int]:
+        """Return the tokens that were looked up in KV blocks at admissions, and those found."""
+        return int(self.k.crowd[kernel.LOOKED]), int(self.k.crowd[kernel.HIT])
+
+    def steps(self) -> tuple[int, int]:
+        """Return (iterations, plans) of the replicas now present."""
+        replica = self.k.replica
+        return int(np.sum(replica[:, kernel.ITERATIONS])), int(np.sum(replica[:, kernel.PLANS]))
+
     def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
         """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
         return sum(
@@ -478,6 +505,10 @@ class CompiledFleet:
         )
 
     # power -----------------------------------------------------------------------------------
+
+    def level_mw(self, slot: int) -> int:
+        """Return what a replica draws now. [mW]"""
+        return int(self.k.replica[slot, kernel.LEVEL_MW])
 
     def leave_bins(self, before_ps: int) -> None:
         """Let the power bins leave that end before a moment; nothing changes until then."""

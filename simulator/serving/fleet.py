@@ -13,6 +13,7 @@ from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
+from simulator.serving.request import Request
 from simulator.serving.stability import saturated_rate_per_s
 from simulator.serving.static_batch import StaticReplica
 
@@ -72,6 +73,8 @@ class Fleet:
         """By cell: open slots that new requests may go to, ascending."""
         self.decode: list[int] = []
         """Open slots that take requests from prefill replicas, ascending."""
+        self.boundary: list[int] = []
+        """Slots whose replicas plan on before time moves."""
         self.draining: list[int] = []
         self.bins: list[MeterBin] = []
         """Power bins that ended and were not taken yet."""
@@ -96,9 +99,24 @@ class Fleet:
         """Return the replica in a slot, if there is one."""
         return self._replicas[slot]
 
+    # who is there ----------------------------------------------------------------------------
+
+    def slots(self) -> list[int]:
+        """Return the slots that have a replica, ascending."""
+        return [slot for slot, replica in enumerate(self._replicas) if replica is not None]
+
     def find(self, replica_id: int) -> int:
         """Return the slot of a replica; ValueError with what is known if there is none."""
         return self._roll.find(replica_id)
+
+    def replica_id(self, slot: int) -> int:
+        """Return who stands in a slot."""
+        return self.at(slot).replica_id
+
+    def is_empty(self, slot: int) -> bool:
+        """Whether a replica holds no request and does nothing."""
+        replica = self.at(slot)
+        return replica.empty and replica.plan_end == NEVER
 
     @property
     def ready(self) -> int:
@@ -165,6 +183,11 @@ class Fleet:
             if slot in pool:
                 pool.remove(slot)
 
+    def drain(self, slot: int) -> None:
+        """Mark a replica that finishes what it holds and goes."""
+        if slot not in self.draining:
+            self.draining.append(slot)
+
     def forget(self, slot: int, at_ps: int) -> None:
         """Take the replica out of a slot; its last power bin leaves."""
         replica = self.at(slot)
@@ -181,14 +204,61 @@ class Fleet:
         self._roll.strike(replica.replica_id)
         del self._fresh[replica.replica_id]
 
-    def costs_at(self, replica_id: int, clock_fraction: float) -> ReplicaCosts:
-        """Return what iterations cost a replica at a fraction of the highest clock."""
+    def set_clock(self, slot: int, replica_id: int, clock_fraction: float) -> None:
+        """Let a replica run at a fraction of the highest clock from its next boundary on."""
         profile, gpus = self._fresh[replica_id]
-        return self._costs_of(profile, clock_fraction, gpus)
+        self.at(slot).next_costs = self._costs_of(profile, clock_fraction, gpus)
+
+    def set_most_sequences(self, slot: int, most: int) -> None:
+        """Bound a replica's batch from its next boundary on."""
+        self.at(slot).max_sequences = most
+
+    # what they do ----------------------------------------------------------------------------
+
+    def enqueue(self, slot: int, request: Request, after_ps: int) -> None:
+        """Let a request wait at a replica, which may take it in at a boundary later than `after_ps`."""
+        self.loads[slot] += 1
+        if self.at(slot).join(request, after_ps):
+            self.stirred(slot)
+
+    def stirred(self, slot: int) -> None:
+        """Note that a replica is idle and has something to do, or that its plan was cut short."""
+        end = self.at(slot).plan_end
+        if end == NEVER:
+            self.call(slot)
+        else:
+            self.ends[slot] = end
+
+    def call(self, slot: int) -> None:
+        """Let a replica plan before time moves."""
+        replica = self.at(slot)
+        if not replica.boundary:
+            replica.boundary = True
+            self.boundary.append(slot)
+
+    def cut(self, slot: int, at_ps: int) -> None:
+        """Make a replica stand at the first boundary after now, so that a command can act there."""
+        replica = self.at(slot)
+        if replica.plan_end == NEVER:
+            self.call(slot)
+        elif replica.cut(at_ps):
+            self.ends[slot] = replica.plan_end
+
+    # what there is to see --------------------------------------------------------------------
 
     def in_flight(self) -> int:
         """Return requests that replicas hold."""
         return sum(self.loads)
+
+    @property
+    def running(self) -> int:
+        """Requests in a batch."""
+        return sum(len(replica.running) for replica in self)
+
+    @property
+    def transferring(self) -> int:
+        """Requests whose prompt is done and whose KV is not where it is wanted."""
+        return sum(len(replica.handed) for replica in self)
 
     def waiting(self) -> int:
         """Return requests that wait at replicas for an iteration."""
@@ -224,6 +294,15 @@ class Fleet:
             looked += more_looked
             hit += more_hit
         return looked, hit
+
+    def steps(self) -> tuple[int, int]:
+        """Return (iterations, plans) of the replicas now present."""
+        present = list(self)
+        return sum(replica.iterations for replica in present), sum(replica.leaps for replica in present)
+
+    def level_mw(self, slot: int) -> int:
+        """Return what a replica draws now. [mW]"""
+        return self.at(slot).meter.level_mw
 
     def read_meters(self, at_ps: int) -> list[MeterBin]:
         """Return and forget the power bins that ended by `at_ps`."""

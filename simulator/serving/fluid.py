@@ -413,7 +413,7 @@ class FluidCrowd:
         return table.power_at(1.0 if self._backlog else load)[0]
 
     def counters(self) -> dict[str, float]:
-        """Return weighted totals for the audit, as `twin.TwinCrowd.counters` has them."""
+        """Return weighted totals for the audit, as `crowd_books.CrowdBooks.counters` has them."""
         came, served, shed, backlog = self._flow_to(self._now_s)
         came, served, shed = self._came + came, self._served + served, self._shed + shed
         prompt, output = self._hours.prompt_tokens, self._hours.output_tokens

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from simulator.serving.crowd_in_full import CrowdInFull
 from simulator.serving.routers import LeastOutstanding, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
@@ -70,7 +71,7 @@ def full_crowd(
     expected_requests: float,
     apart: bool = False,
     tabulated: bool = False,
-) -> TwinCrowd:
+) -> CrowdInFull:
     """Return the crowd of a service in full, compiled if that pays and the kernel knows all of it.
 
     Parameters

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.serving.crowd import AddReplica, ReplicaProfile, Stop
+from simulator.serving.crowd_in_full import CrowdInFull
 from simulator.serving.full_crowd import full_crowd
 from simulator.serving.routers import LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
-from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestTable
 
 FloatArray = NDArray[np.float64]
@@ -163,7 +163,7 @@ def load_table(
     return LoadTable(capacity_per_s, np.array(power_w), np.maximum.accumulate(np.array(largest_w)), latency_s)
 
 
-def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> TwinCrowd:
+def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> CrowdInFull:
     tabulated = not add[0].profile.iteration.linear_in_context
     crowd = full_crowd(rules, None, expected_requests=len(table), tabulated=tabulated)
     for command in add:

@@ -244,7 +244,7 @@ class ThinnedCrowd:
         return sum(map(self._twin.power_w, shown)) / gpus * self._gpus[replica_id]
 
     def counters(self) -> dict[str, float]:
-        """Return weighted totals for the audit, as `twin.TwinCrowd.counters` has them."""
+        """Return weighted totals for the audit, as `crowd_books.CrowdBooks.counters` has them."""
         return self._twin.counters()
 
     def take_rows(self) -> dict[str, Any]:
