@@ -487,11 +487,6 @@ class Service(Branch):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.attention_data_parallel > 1 and self.mode == "fluid":
-            raise mistake(
-                "mode fluid has no tables for attention groups, which wait for each other",
-                "use mode full or thinned",
-            )
         if self.attention_data_parallel > 1 and self.engine.iteration_table is not None:
             raise mistake(
                 "iteration_table does not say what attention groups share",

@@ -59,6 +59,7 @@ class CompiledCrowd(CrowdInFull):
             bin_ps=BIN_PS,
             start_ps=to_ps(-rules.origin_s),
             rows=rules.rows,
+            attention_data_parallel=rules.attention_data_parallel,
         )
         arrivals = ArrivalColumns(rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells)
         super().__init__(rules, fleet, arrivals)

@@ -46,6 +46,8 @@ class CompiledFleet:
         Width of the power bins, and start of the run. [ps]
     rows
         Rows held at least before they must be taken. [count]
+    attention_data_parallel
+        Groups of each replica that split its batch and advance together. [count]
     """
 
     def __init__(
@@ -58,12 +60,16 @@ class CompiledFleet:
         bin_ps: int,
         start_ps: int,
         rows: int,
+        attention_data_parallel: int = 1,
     ) -> None:
         self._service = service
         self._rule = rule
         self._tiers = tiers
         self._cells = cells
         self._bin_ps = bin_ps
+        self._groups = groups = attention_data_parallel
+        self._stride = groups + 1 if groups > 1 else 1
+        """Rows of the arrays that a replica takes: itself, and its groups; see `kernel.groups`."""
         self.base_ps = 0
         """What the arrays count from. [ps]"""
         self.edge_ps = (start_ps // bin_ps + 1) * bin_ps
@@ -76,7 +82,7 @@ class CompiledFleet:
         self._meter_start: list[int] = []
         self._host_mw: list[int] = []
         self._open: list[list[int]] = [[] for _ in range(cells)]
-        self._roll = ReplicaRoll(service)
+        self._roll = ReplicaRoll(service, groups)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._cost_of: dict[tuple[int, float, int], int] = {}
         self._costs: list[ReplicaCosts] = []
@@ -94,6 +100,7 @@ class CompiledFleet:
         crowd[kernel.CELLS] = 1
         crowd[kernel.BUDGET] = self._rule.token_budget
         crowd[kernel.BLOCK_TOKENS] = size
+        crowd[kernel.GROUPS] = self._groups
         for field, name in CHOICES:
             crowd[field] = int(getattr(self._rule, name))
         return kernel.State(
@@ -114,8 +121,9 @@ class CompiledFleet:
             turns=np.zeros((self._cells, 1), ints),
             scratch=np.zeros(1, ints),
             shares=np.zeros((2, 0)),
-            cost=np.zeros((0, 6), ints),
+            cost=np.zeros((0, kernel.COST_COLUMNS), ints),
             tokens_ps=np.zeros((0, self._rule.token_budget + 1), ints),
+            shared_ps=np.zeros((0, self._widest_together), ints),
             power_key=np.zeros(1024, ints),
             power_mw=np.zeros(1024, ints),
             unknown=np.zeros((0, 6), ints),
@@ -125,22 +133,29 @@ class CompiledFleet:
             totals=np.zeros((4, 3), ints),
         )
 
+    @property
+    def _widest_together(self) -> int:
+        """Return how many numbers of new tokens all groups may have together; 0 if there is one."""
+        return self._groups * self._rule.token_budget + 1 if self._groups > 1 else 0
+
     # sizes -----------------------------------------------------------------------------------
 
     def more_slots(self) -> None:
         """Double the slots."""
         k = self.k
         old = len(k.replica)
-        count = max(1, 2 * old)
+        count = max(self._stride, 2 * old)
 
         def grown(values: NDArray[np.int64], fill: int = 0) -> NDArray[np.int64]:
             found = np.full((count, *values.shape[1:]), fill, np.int64)
             found[:old] = values
             return found
 
-        ends = np.full(2 * count, NEVER64, np.int64)
-        ends[count : count + old] = k.ends[len(k.ends) // 2 :][:old]
-        for node in range(count - 1, 0, -1):
+        # Leaves stand in the order of slots only if their number is a power of two.
+        width = 1 << (count - 1).bit_length()
+        ends = np.full(2 * width, NEVER64, np.int64)
+        ends[width : width + old] = k.ends[len(k.ends) // 2 :][:old]
+        for node in range(width - 1, 0, -1):
             ends[node] = min(ends[2 * node], ends[2 * node + 1])
         entry = np.zeros((self._cells, count), np.int64)
         entry[:, :old] = k.entry[:, :old]
@@ -186,8 +201,8 @@ class CompiledFleet:
         k, by = self.k, base_ps - self.base_ps
         self.base_ps = base_ps
         k.crowd[kernel.NOW] -= by
-        for column in (kernel.PLAN_START, kernel.SINCE):
-            k.replica[:, column] -= by
+        k.replica[:, kernel.PLAN_START] -= by
+        k.replica[k.replica[:, kernel.SINCE] != NEVER64, kernel.SINCE] -= by
         planned = k.replica[:, kernel.PLAN_END] != NEVER64
         k.replica[planned, kernel.PLAN_END] -= by
         k.ends[k.ends != NEVER64] -= by
@@ -211,6 +226,14 @@ class CompiledFleet:
         return NEVER if at == NEVER64 else int(at) + self.base_ps
 
     # who is there ----------------------------------------------------------------------------
+
+    def _free_slot(self) -> int:
+        """Return the lowest slot without a replica, a new one if need be."""
+        free = np.flatnonzero(self.k.replica[:: self._stride, kernel.REPLICA_ID] < 0)
+        if not len(free):
+            self.more_slots()
+            return self._free_slot()
+        return int(free[0]) * self._stride
 
     def slots(self) -> list[int]:
         """Return the slots that have a replica, ascending."""
@@ -255,32 +278,34 @@ class CompiledFleet:
             raise ServiceError(
                 f"service {self._service}: the kernel does not part prefill from decode; use the twin"
             )
-        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget
-        self._roll.check_new(command.replica_id, widest, budget)
+        self._roll.check_new(command, self._rule.token_budget)
+        cost = self._cost(command.profile, 1.0, command.gpus)
+        costs = self._costs[cost]
         if command.site not in self.site_names:
             self._add_site(command.site)
-        free = np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] < 0)
-        if not len(free):
-            self.more_slots()
-            free = np.flatnonzero(self.k.replica[:, kernel.REPLICA_ID] < 0)
-        slot = int(free[0])
-        k = self.k
-        r = k.replica[slot]
+        slot = self._free_slot()
+        k, taken = self.k, slice(slot, slot + self._stride)
+        r = k.replica[taken]
         r[:] = 0
-        r[kernel.REPLICA_ID] = command.replica_id
-        r[kernel.SITE] = self.site_names.index(command.site)
-        r[kernel.COST] = self._cost(command.profile, 1.0, command.gpus)
-        r[kernel.NEXT_COST] = -1
-        r[kernel.BLOCKS] = r[kernel.FREE] = command.kv_blocks
-        r[kernel.WATERMARK] = self._rule.watermark_blocks(command.kv_blocks)
-        r[kernel.MOST_SEQUENCES] = max_sequences
-        r[kernel.PARTIAL] = -1
-        r[kernel.STALE] = 1
-        r[kernel.PLAN_END] = NEVER64
-        r[kernel.SINCE] = at_ps - self.base_ps
-        r[kernel.LEVEL_MW] = self._costs[r[kernel.COST]].idle_mw
-        k.waiting[slot] = -1
-        k.phases[slot] = 0
+        r[:, kernel.REPLICA_ID] = -1
+        r[:, kernel.HEAD] = slot
+        r[:, kernel.COST] = cost
+        r[:, kernel.NEXT_COST] = -1
+        r[:, kernel.BLOCKS] = r[:, kernel.FREE] = command.kv_blocks
+        r[:, kernel.WATERMARK] = self._rule.watermark_blocks(command.kv_blocks)
+        r[:, kernel.MOST_SEQUENCES] = max_sequences
+        r[:, kernel.PARTIAL] = -1
+        r[:, kernel.STALE] = 1
+        r[:, kernel.PLAN_END] = NEVER64
+        r[:, kernel.LEVEL_MW] = costs.idle_mw
+        # Only the replica as a whole keeps account of its energy.
+        r[:, kernel.SINCE] = NEVER64
+        r[0, kernel.SINCE] = at_ps - self.base_ps
+        r[0, kernel.LEVEL_MW] = self._groups * costs.idle_mw
+        r[0, kernel.REPLICA_ID] = command.replica_id
+        r[0, kernel.SITE] = self.site_names.index(command.site)
+        k.waiting[taken] = -1
+        k.phases[taken] = 0
         self._meter_start += [0] * (slot + 1 - len(self._meter_start))
         self._host_mw += [0] * (slot + 1 - len(self._host_mw))
         self._meter_start[slot] = at_ps
@@ -308,17 +333,17 @@ class CompiledFleet:
 
     def forget(self, slot: int, at_ps: int) -> None:
         """Take the replica out of a slot; its last power bin leaves."""
-        k, r = self.k, self.k.replica[slot]
+        k, r = self.k, self.k.replica[slot : slot + self._stride]
         self.leave_bins(at_ps + 1)
         self._leave(slot, at_ps)
         if slot in self.draining:
             self.draining.remove(slot)
-        replica_id = int(r[kernel.REPLICA_ID])
-        k.crowd[kernel.LOADED] -= r[kernel.LOAD]
-        k.crowd[kernel.QUEUED] -= r[kernel.WAITING]
+        replica_id = int(r[0, kernel.REPLICA_ID])
+        k.crowd[kernel.LOADED] -= np.sum(r[:, kernel.LOAD])
+        k.crowd[kernel.QUEUED] -= np.sum(r[:, kernel.WAITING])
         r[:] = 0
-        r[kernel.REPLICA_ID] = -1
-        r[kernel.PLAN_END] = NEVER64
+        r[:, kernel.REPLICA_ID] = -1
+        r[:, kernel.PLAN_END] = NEVER64
         kernel.plain(kernel.tree_set)(k.ends, slot, NEVER64)
         self._roll.strike(replica_id)
         del self._fresh[replica_id]
@@ -346,11 +371,15 @@ class CompiledFleet:
         """Let a replica run at a fraction of the highest clock from its next boundary on."""
         profile, gpus = self._fresh[replica_id]
         cost = self._cost(profile, clock_fraction, gpus)
-        self.k.replica[slot, kernel.NEXT_COST] = cost
+        self.k.replica[self._batches(slot), kernel.NEXT_COST] = cost
+
+    def _batches(self, slot: int) -> slice:
+        """Return the rows of a replica that hold requests: its groups' if it has some."""
+        return slice(slot + (self._groups > 1), slot + self._stride)
 
     def set_most_sequences(self, slot: int, most: int) -> None:
         """Bound a replica's batch from its next boundary on."""
-        self.k.replica[slot, kernel.MOST_SEQUENCES] = most
+        self.k.replica[self._batches(slot), kernel.MOST_SEQUENCES] = most
 
     def _cost(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> int:
         key = (id(profile), clock_fraction, gpus)
@@ -369,9 +398,17 @@ class CompiledFleet:
                 costs.idle_mw,
                 costs.prefill_mw,
                 costs.mixed_context_ps,
+                costs.decode_mw(1, 0) if self._groups > 1 else 0,
             ]
             tokens = np.array(costs.tokens_ps[: self._rule.token_budget + 1], np.int64)
-            self.k = k._replace(cost=np.vstack((k.cost, [row])), tokens_ps=np.vstack((k.tokens_ps, [tokens])))
+            shared = np.zeros(self._widest_together, np.int64)
+            if costs.shared_ps:
+                shared[:] = costs.shared_ps[: self._widest_together]
+            self.k = k._replace(
+                cost=np.vstack((k.cost, [row])),
+                tokens_ps=np.vstack((k.tokens_ps, [tokens])),
+                shared_ps=np.vstack((k.shared_ps, [shared])),
+            )
         return known
 
     def learn_power(self) -> None:
@@ -385,10 +422,17 @@ class CompiledFleet:
             if duration_ps:
                 prefill = self._costs[cost].prefill_mw
                 level = prefill + (level - prefill) * alone_ps // duration_ps
-            r = self.k.replica[slot]
-            if level != r[kernel.LEVEL_MW]:
-                self._read(slot, self.base_ps + int(r[kernel.PLAN_START]))
-                r[kernel.LEVEL_MW] = level
+            self._draw(slot, level)
+
+    def _draw(self, row: int, level_mw: int) -> None:
+        """Let a row draw other watts from the start of its plan on."""
+        r = self.k.replica[row]
+        if level_mw != r[kernel.LEVEL_MW]:
+            self._read(row, self.base_ps + int(r[kernel.PLAN_START]))
+            r[kernel.LEVEL_MW] = level_mw
+        head = int(r[kernel.HEAD])
+        if head != row:
+            self._draw(head, int(kernel.plain(kernel.together_mw)(self.k, head)))
 
     def _remember(self, key: int, level_mw: int) -> None:
         k = self.k
@@ -425,6 +469,8 @@ class CompiledFleet:
         if steps < planned:
             r[kernel.STEPS] = steps
             r[kernel.PLAN_END] = start + run_ps(first_ps, growth_ps, steps)
+            if self._groups > 1:
+                kernel.plain(kernel.keep_pace)(k, slot)
             kernel.plain(kernel.tree_set)(k.ends, slot, int(r[kernel.PLAN_END]))
 
     def steps_begun(self, slot: int, at_ps: int) -> int:
@@ -440,8 +486,8 @@ class CompiledFleet:
 
     def held(self, slot: int) -> list[int]:
         """Return the requests that a replica holds, in order of tier and arrival there."""
-        k = self.k
-        found = np.flatnonzero(k.request[:, kernel.SLOT] == slot)
+        k, row = self.k, self.k.request[:, kernel.SLOT]
+        found = np.flatnonzero((row >= slot) & (row < slot + self._stride))
         order = np.lexsort((k.request[found, kernel.PLACE_ORDER], k.request[found, kernel.TIER]))
         return [int(q) for q in found[order]]
 
@@ -465,18 +511,17 @@ class CompiledFleet:
         """Return the largest share of KV blocks in use over the replicas."""
         k, size = self.k, self._rule.block_tokens
         most = 0.0
-        for slot in self.slots():
-            r = k.replica[slot]
+        for row in np.flatnonzero(k.replica[:, kernel.BLOCKS]).tolist():
+            r = k.replica[row]
             blocks = int(r[kernel.BLOCKS])
-            begun = self.steps_begun(slot, at_ps)
+            begun = self.steps_begun(row, at_ps)
             grown = 0
             if begun and not r[kernel.NEW_SEQUENCES]:
                 rounds, rest = divmod(begun, size)
                 start = int(r[kernel.GENERATION]) % size
-                grown = rounds * int(r[kernel.DECODES]) + int(k.phases[slot, start : start + rest].sum())
+                grown = rounds * int(r[kernel.DECODES]) + int(k.phases[row, start : start + rest].sum())
                 grown -= int(r[kernel.GROWN])
-            if blocks:
-                most = max(most, (blocks - int(r[kernel.FREE]) + grown) / blocks)
+            most = max(most, (blocks - int(r[kernel.FREE]) + grown) / blocks)
         return most
 
     def prefix_tokens(self) -> tuple[int, int]:
@@ -485,23 +530,24 @@ class CompiledFleet:
 
     def steps(self) -> tuple[int, int]:
         """Return (iterations, plans) of the replicas now present."""
-        replica = self.k.replica
+        replica = self.k.replica[self.slots()]
         return int(np.sum(replica[:, kernel.ITERATIONS])), int(np.sum(replica[:, kernel.PLANS]))
 
     def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
         """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
         return sum(
-            saturated_rate_per_s(
-                self._costs[self.k.replica[slot, kernel.COST]],
+            self._groups
+            * saturated_rate_per_s(
+                self._costs[self.k.replica[row, kernel.COST]],
                 self._rule,
-                int(self.k.replica[slot, kernel.MOST_SEQUENCES]),
-                int(self.k.replica[slot, kernel.BLOCKS]),
+                int(self.k.replica[row, kernel.MOST_SEQUENCES]),
+                int(self.k.replica[row, kernel.BLOCKS]),
                 role="mixed",
                 prompt_tokens=prompt_tokens,
                 output_tokens=output_tokens,
             )
             for door in self._open
-            for slot in door
+            for row in (self._batches(slot).start for slot in door)
         )
 
     # power -----------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Fleet:
         """Power bins that ended and were not taken yet."""
         self.closed = False
         self._gone_energy = self._gone_looked = self._gone_hit = 0
-        self._roll = ReplicaRoll(service)
+        self._roll = ReplicaRoll(service, attention_data_parallel)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._costs: dict[tuple[int, float, int], ReplicaCosts] = {}
         self._kept: dict[int, ReplicaProfile] = {}
@@ -125,15 +125,8 @@ class Fleet:
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
-        widest, budget = command.profile.iteration.most_tokens, self._rule.token_budget * self._groups
-        of_all = f" over {self._groups} groups" if self._groups > 1 else ""
-        self._roll.check_new(command.replica_id, widest, budget, of_all)
+        self._roll.check_new(command, self._rule.token_budget)
         costs = self._costs_of(command.profile, 1.0, command.gpus)
-        if costs.groups != self._groups or command.gpus % self._groups:
-            raise ValueError(
-                f"service {self._service}: {self._groups} attention groups on {command.gpus} GPUs, but the "
-                f"profile is of {costs.groups}"
-            )
         if command.site not in self.site_names:
             self.site_names.append(command.site)
         host_mw = round(command.host_w * 1000.0)

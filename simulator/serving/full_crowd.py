@@ -39,7 +39,6 @@ def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = 
         (batch.until_done, "static batches"),
         (batch.drafts > 0, "speculative decoding"),
         (rules.piece_tokens > 0 and batch.keeps_blocks, "prefixes that requests share"),
-        (rules.attention_data_parallel > 1, "attention groups in step"),
         (apart, "prefill apart from decode"),
         (tabulated, "a measured table of iterations"),
     )

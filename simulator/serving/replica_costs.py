@@ -26,7 +26,6 @@ class ReplicaCosts:
     __slots__ = (
         "_decode_mw",
         "_gpus",
-        "_shared_ps",
         "context_ps",
         "groups",
         "idle_mw",
@@ -36,6 +35,7 @@ class ReplicaCosts:
         "prefill_mw",
         "profile",
         "sequence_ps",
+        "shared_ps",
         "tokens_ps",
     )
 
@@ -47,7 +47,8 @@ class ReplicaCosts:
         self.tokens_ps: list[int] = []
         self.sequence_ps = self.context_ps = self.pair_ps_1024 = self.mixed_context_ps = 0
         self.groups = 1
-        self._shared_ps: list[int] = []
+        self.shared_ps: list[int] = []
+        """By the new tokens of all groups, the part of `tokens_ps` that goes with those; empty: no part."""
         if isinstance(iteration, IterationTime):
             groups = self.groups = iteration.attention_groups
             self.tokens_ps = iteration.tokens_ps[::groups].tolist()
@@ -56,7 +57,7 @@ class ReplicaCosts:
             self.mixed_context_ps = groups * iteration.beside_prompts_ps
             self.pair_ps_1024 = groups * int(iteration.pair_ps_1024)
             if groups > 1 and iteration.experts_ps is not None:
-                self._shared_ps = iteration.experts_ps.tolist()
+                self.shared_ps = iteration.experts_ps.tolist()
         self._gpus = gpus // self.groups
         self.idle_mw = self._milliwatts(profile.idle_power_w)
         self.prefill_mw = self._milliwatts(profile.prefill_power_w)
@@ -116,9 +117,9 @@ class ReplicaCosts:
         tokens, all_tokens
             New tokens of this group, and of all of them together.
         """
-        if not self._shared_ps:
+        if not self.shared_ps:
             return alone_ps
-        shared_ps = self._shared_ps
+        shared_ps = self.shared_ps
         even_ps = self.tokens_ps[tokens]
         # No iteration is shorter than an empty one: the host's time may hide the GPUs'.
         own_ps = max(self.tokens_ps[0], even_ps - shared_ps[tokens * self.groups] + shared_ps[all_tokens])

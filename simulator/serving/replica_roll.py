@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from simulator.foundation.names import hint
+from simulator.performance.serving import IterationTime
+from simulator.serving.crowd import AddReplica
 
 
 class ReplicaRoll:
-    """Slots by replica id."""
+    """Slots by replica id.
 
-    def __init__(self, service: str) -> None:
+    Parameters
+    ----------
+    service
+        Whose replicas, for messages.
+    groups
+        Attention groups of each replica. [count]
+    """
+
+    def __init__(self, service: str, groups: int = 1) -> None:
         self._service = service
+        self._groups = groups
         self._slot: dict[int, int] = {}
 
     def find(self, replica_id: int) -> int:
@@ -20,14 +31,22 @@ class ReplicaRoll:
             raise ValueError(f"service {self._service}: no replica {replica_id}\n    {known}")
         return slot
 
-    def check_new(self, replica_id: int, widest_tokens: int, budget_tokens: int, of_all: str = "") -> None:
-        """Refuse a replica that is there already, or whose profile is too narrow; ValueError."""
-        if replica_id in self._slot:
-            raise ValueError(f"service {self._service}: replica {replica_id} is there already")
-        if widest_tokens < budget_tokens:
+    def check_new(self, command: AddReplica, token_budget: int) -> None:
+        """Refuse a replica that is there already, or whose profile is not of such a one; ValueError."""
+        if command.replica_id in self._slot:
+            raise ValueError(f"service {self._service}: replica {command.replica_id} is there already")
+        iteration, groups = command.profile.iteration, self._groups
+        if iteration.most_tokens < groups * token_budget:
+            of_all = f" over {groups} groups" if groups > 1 else ""
             raise ValueError(
-                f"service {self._service}: the profile knows iterations of up to {widest_tokens} tokens, "
-                f"the token budget is {budget_tokens}{of_all}"
+                f"service {self._service}: the profile knows iterations of up to {iteration.most_tokens} "
+                f"tokens, the token budget is {groups * token_budget}{of_all}"
+            )
+        known = iteration.attention_groups if isinstance(iteration, IterationTime) else 1
+        if known != groups or command.gpus % groups:
+            raise ValueError(
+                f"service {self._service}: {groups} attention groups on {command.gpus} GPUs, but the "
+                f"profile is of {known}"
             )
 
     def enter(self, replica_id: int, slot: int) -> None:

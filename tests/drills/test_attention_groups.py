@@ -11,7 +11,8 @@ from simulator.catalog.shelf import Catalog
 from simulator.llm.architecture import Architecture
 from simulator.performance.serving import prefill_pairs, serving_profile
 from simulator.serving.batch_rule import BatchRule
-from simulator.serving.crowd import AddReplica, RemoveReplica, SetClock, Stop
+from simulator.serving.compiled_crowd import CompiledCrowd
+from simulator.serving.crowd import AddReplica, Limit, RemoveReplica, SetClock, Stop
 from simulator.serving.full_crowd import full_crowd, not_compiled
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
@@ -27,9 +28,24 @@ def pair(**costs):
     return GivenReplica(iteration, decode_w_per_sequence=10.0)
 
 
-def crowd_of(rows, profile, *, blocks=100, leap=True, rule=RULE, **rules):
+def singly(rules):
+    """Return the readable crowd, every iteration taken singly."""
+    return TwinCrowd(rules, leap=False)
+
+
+@pytest.fixture(params=[TwinCrowd, CompiledCrowd, singly])
+def crowd_of(request):
+    """Return what makes a crowd of either form."""
+
+    def made(*arguments, **options):
+        return crowd_in_form(request.param, *arguments, **options)
+
+    return made
+
+
+def crowd_in_form(form, rows, profile, *, blocks=100, rule=RULE, **rules):
     """Return a crowd of one replica of two GPUs, and its requests: (arrival, prompt, output)."""
-    crowd = TwinCrowd(ServiceRules("chat", rule=rule, attention_data_parallel=2, **rules), leap=leap)
+    crowd = form(ServiceRules("chat", rule=rule, attention_data_parallel=2, **rules))
     crowd.apply(AddReplica(0, "here", "mixed", 2, profile, blocks), 0.0)
     arrived, prompt, output = (np.array(column) for column in zip(*rows, strict=True))
     tiers = np.zeros(len(rows), dtype=np.int64)
@@ -46,7 +62,7 @@ def answered(crowd):
     return [(pytest.approx(first), pytest.approx(end)) for first, end in zip(*columns, strict=True)]
 
 
-def test_the_slowest_group_sets_the_pace_and_experts_see_everybody():
+def test_the_slowest_group_sets_the_pace_and_experts_see_everybody(crowd_of):
     # The first request goes to group 0, the second to 1, the third to 0 (both have one that waits).
     # A group's token costs it 0.04 s, one it remembers 0.01 s; each token of both costs both 0.01 s.
     profile = pair(token_s=0.02, context_s=0.005, expert_token_s=0.01)
@@ -56,16 +72,15 @@ def test_the_slowest_group_sets_the_pace_and_experts_see_everybody():
     assert answered(crowd) == [(0.37, 0.78), (0.37, 0.78), (0.37, 0.37)]
 
 
-@pytest.mark.parametrize("leap", [True, False])
-def test_the_slowest_group_may_change_on_the_way(leap):
+def test_the_slowest_group_may_change_on_the_way(crowd_of):
     # Group 0 remembers 6 tokens in one sequence, group 1 4 in two: 6 7 8 9 10 against 4 6 8 10 12.
     rows = ((0.0, 6, 6), (0.0, 2, 6), (0.0, 1, 1), (0.0, 2, 6))
-    crowd = crowd_of(rows, pair(context_s=0.005), leap=leap)
+    crowd = crowd_of(rows, pair(context_s=0.005))
     end = 0.1 + 5 * 0.1 + 0.01 * (6 + 7 + 8 + 10 + 12)
     assert answered(crowd) == [(0.1, end), (0.1, end), (0.1, 0.1), (0.1, end)]
 
 
-def test_a_group_waits_for_the_pass_under_way_and_then_joins():
+def test_a_group_waits_for_the_pass_under_way_and_then_joins(crowd_of):
     # At 0.25 group 1 has nothing, yet the pass that began at 0.2 must end before it may begin.
     crowd = crowd_of(((0.0, 4, 8), (0.25, 4, 2)), pair())
     crowd.advance(0.35)
@@ -74,7 +89,7 @@ def test_a_group_waits_for_the_pass_under_way_and_then_joins():
     assert answered(crowd) == [(0.1, 0.8), (0.4, 0.5)]
 
 
-def test_blocks_are_a_groups_own():
+def test_blocks_are_a_groups_own(crowd_of):
     # 5 blocks of 4 a group. Two of (4, 7) do not fit one group to the end, but one in each does.
     both = ((0.0, 4, 7), (0.0, 4, 7))
     assert answered(crowd_of(both, pair(), blocks=5)) == [(0.1, 0.7), (0.1, 0.7)]
@@ -88,14 +103,14 @@ def test_blocks_are_a_groups_own():
     assert dict(zip(rows["request_id"], rows["preemptions"], strict=True)) == {0: 0, 1: 0, 2: 1}
 
 
-def test_what_one_group_cannot_hold_is_shed():
+def test_what_one_group_cannot_hold_is_shed(crowd_of):
     crowd = crowd_of(((0.0, 12, 9), (0.0, 12, 10)), pair(), blocks=5)
     crowd.advance(100.0)
     counters = crowd.counters()
     assert (counters["requests_out"], counters["shed"]) == (1.0, 1.0)
 
 
-def test_newcomers_go_where_least_waits():
+def test_newcomers_go_where_least_waits(crowd_of):
     # One sequence a group: the first two run, the third waits at group 0 and the fourth at group 1,
     # so the short ones behind the short second are not held up by the long first.
     rule = BatchRule(max_sequences=1, token_budget=16, block_tokens=4)
@@ -104,7 +119,24 @@ def test_newcomers_go_where_least_waits():
     assert found == [(0.1, 2.0), (0.1, 0.2), (2.1, 2.1), (0.3, 0.3)]
 
 
-def test_power_is_the_sum_over_groups():
+def test_one_that_waits_weighs_as_much_as_four_that_run(crowd_of):
+    # Group 0 runs one long prompt and has no blocks for a second, group 1 runs four: 4 + 1 against 4.
+    long, short = (0.0, 16, 8), [(0.05, 1, 8), (0.15, 1, 8), (0.25, 1, 8), (0.35, 1, 8)]
+    crowd = crowd_of((long, short[0], (0.12, 20, 1), *short[1:], (0.45, 1, 1)), pair(), blocks=8)
+    assert answered(crowd)[-1] == (0.6, 0.6)
+
+
+def test_what_may_wait_at_a_replica_waits_at_all_its_groups_together(crowd_of):
+    # One sequence a group runs; three more wait at both groups together, the fourth is too many.
+    rule = BatchRule(max_sequences=1, token_budget=16, block_tokens=4)
+    crowd = crowd_of([(0.0, 4, 20)] * 2 + [(0.05, 4, 1)] * 4, pair(), rule=rule)
+    crowd.apply(Limit(queued_per_replica=3), 0.0)
+    crowd.advance(0.09)
+    assert crowd.observe().queue_length == 3
+    assert crowd.counters()["shed"] == 1.0
+
+
+def test_power_is_the_sum_over_groups(crowd_of):
     # 300 W and 10 W for each sequence if all groups had as many; an empty pass is one of one sequence.
     crowd = crowd_of(((0.0, 4, 21), (0.0, 4, 11), (0.0, 4, 11)), pair())
     assert crowd.power_w(0) == 200.0
@@ -120,7 +152,7 @@ def test_power_is_the_sum_over_groups():
     assert crowd.energy_j() == pytest.approx(spent)
 
 
-def test_a_slower_clock_holds_for_all_groups_from_the_next_pass():
+def test_a_slower_clock_holds_for_all_groups_from_the_next_pass(crowd_of):
     crowd = crowd_of(((0.0, 4, 5), (0.0, 4, 5)), pair())
     crowd.advance(0.25)
     crowd.apply(SetClock((0,), 0.5), 0.25)
@@ -128,7 +160,7 @@ def test_a_slower_clock_holds_for_all_groups_from_the_next_pass():
     assert answered(crowd) == [(0.1, 0.7), (0.1, 0.7)]
 
 
-def test_a_lost_replica_loses_all_its_groups_in_order_of_arrival():
+def test_a_lost_replica_loses_all_its_groups_in_order_of_arrival(crowd_of):
     crowd = crowd_of(((0.0, 4, 9), (0.0, 4, 9), (0.0, 4, 9)), pair())
     crowd.advance(0.25)
     seen = crowd.observe()
@@ -140,7 +172,7 @@ def test_a_lost_replica_loses_all_its_groups_in_order_of_arrival():
     assert answered(crowd) == [(0.35, 1.15)] * 3
 
 
-def test_a_group_counts_in_what_a_replica_sustains():
+def test_a_group_counts_in_what_a_replica_sustains(crowd_of):
     # One group of the pair has costs of its own: twice those of an evenly spread batch.
     rows = ((0.0, 4, 5),)
     crowd = crowd_of(rows, pair(token_s=0.02, context_s=0.005, sequence_s=0.003))
@@ -154,10 +186,10 @@ def test_a_group_counts_in_what_a_replica_sustains():
     assert found == pytest.approx(2.0 * alone.stability().capacity_per_s)
 
 
-def test_groups_run_on_the_twin_and_not_in_static_batches():
+def test_groups_are_compiled_and_not_in_static_batches(crowd_of):
     rules = ServiceRules("chat", rule=RULE, attention_data_parallel=2)
-    assert not_compiled(rules) == "attention groups in step"
-    assert type(full_crowd(rules, None, expected_requests=1e9)) is TwinCrowd
+    assert not_compiled(rules) == ""
+    assert type(full_crowd(rules, None, expected_requests=1e9)) is CompiledCrowd
     static = BatchRule(chunked=False, keeps_blocks=False, until_done=True)
     with pytest.raises(ValueError, match="have no effect on them"):
         ServiceRules("chat", rule=static, attention_data_parallel=2)

@@ -32,15 +32,24 @@ from simulator.workload.requests import RequestTable
 
 TICK = 2.0**-20
 
-PROFILES = (
-    GivenReplica(
-        linear_iteration(
-            fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, most_tokens=64
-        )
-    ),
+
+def profiles(groups):
+    """Return kinds of replica of so many attention groups."""
+    spread = {"most_tokens": 64 * groups, "attention_groups": groups}
+    costs = linear_iteration(
+        fixed_s=1e-3, token_s=3e-5, sequence_s=1e-4, context_s=3e-5, pair_s=1e-8, **spread
+    )
     # Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
-    GivenReplica(linear_iteration(fixed_s=2.0**-6, most_tokens=64)),
-)
+    even = linear_iteration(fixed_s=2.0**-6, **spread)
+    if groups == 1:
+        return GivenReplica(costs), GivenReplica(even)
+    # What is remembered costs most, so that the slowest group changes; experts hide behind the host.
+    shared = linear_iteration(fixed_s=1e-3, expert_token_s=1e-3, context_s=1e-3, **spread)
+    hidden = replace(shared, tokens_ps=np.maximum(shared.tokens_ps, shared.tokens_ps[6 * groups]))
+    return GivenReplica(shared), GivenReplica(even), GivenReplica(hidden)
+
+
+PROFILES = {groups: profiles(groups) for groups in (1, 2, 3, 4)}
 
 
 @st.composite
@@ -81,6 +90,7 @@ def services(draw):
         retries=draw(st.integers(0, 2)),
         rows=draw(st.sampled_from([3, 1 << 16])),
         origin_s=draw(st.sampled_from([0.0, -1500.0])),
+        attention_data_parallel=draw(st.sampled_from([1, 1, 2, 3, 4])),
     )
 
 
@@ -128,6 +138,7 @@ class TwinAndKernel(RuleBasedStateMachine):
     @initialize(rules=services(), table=tables(), split=st.floats(0.0, 1.0))
     def begin(self, rules, table, split):
         self.crowds = (TwinCrowd(rules), CompiledCrowd(rules))
+        self.groups = rules.attention_data_parallel
         self.now_s = 0.0
         self.next_id = 0
         self.present = []
@@ -144,9 +155,11 @@ class TwinAndKernel(RuleBasedStateMachine):
         assert one == other, (one, other)
         return one
 
-    @rule(profile=st.integers(0, 1), blocks=st.integers(6, 60), site=st.sampled_from("ab"))
+    @rule(profile=st.integers(0, 2), blocks=st.integers(6, 60), site=st.sampled_from("ab"))
     def add(self, profile, blocks, site):
-        command = AddReplica(self.next_id, site, "mixed", 2, PROFILES[profile], blocks, host_w=50.0)
+        gpus = 2 * self.groups
+        profile = PROFILES[self.groups][profile % len(PROFILES[self.groups])]
+        command = AddReplica(self.next_id, site, "mixed", gpus, profile, blocks, host_w=50.0)
         self.present.append(self.next_id)
         self.next_id += 1
         self.both(lambda crowd: crowd.apply(command, self.now_s))
@@ -230,7 +243,8 @@ def test_twin_and_kernel_at_length():
 def straight_or_halting(rules, table, halts):
     crowd = CompiledCrowd(rules)
     for number, site in enumerate("ab"):
-        crowd.apply(AddReplica(number, site, "mixed", 2, PROFILES[0], 40), 0.0)
+        groups = rules.attention_data_parallel
+        crowd.apply(AddReplica(number, site, "mixed", 2 * groups, PROFILES[groups][0], 40), 0.0)
     crowd.feed(table, math.inf)
     for at_s in [*sorted(halts), 500.0]:
         while crowd.advance(at_s) is not Stop.REACHED:

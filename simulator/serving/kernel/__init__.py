@@ -7,7 +7,8 @@ owner moves on, so that they fit 64 bits. A call comes back wherever Python must
 an instant, and the next call goes on exactly there.
 
 `columns` are the words and `state` the arrays; `ends` and `power` what every plan writes; `batch`,
-`planning` and `routing` what replicas and the door do; `events` the loop. Numba's disk cache does
+`planning` and `routing` what replicas and the door do, `groups` those that advance together; `events`
+the loop. Numba's disk cache does
 not see edits in other files, so `advance`, the one function with a cache, closes over a digest of
 all files.
 """
@@ -19,6 +20,8 @@ from simulator.serving.kernel.batch import end_row as end_row
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_set as tree_set
 from simulator.serving.kernel.events import advance as advance
+from simulator.serving.kernel.groups import keep_pace as keep_pace
+from simulator.serving.kernel.groups import together_mw as together_mw
 from simulator.serving.kernel.power import meter_read as meter_read
 from simulator.serving.kernel.power import power_place as power_place
 from simulator.serving.kernel.routing import put_last as put_last

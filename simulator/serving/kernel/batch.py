@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.serving.kernel.columns import *
-from simulator.serving.kernel.ends import heap_remove, sift_up, tree_set
+from simulator.serving.kernel.ends import heap_remove, sift_up
 from simulator.serving.kernel.state import compiled, inlined
 
 
@@ -131,10 +131,10 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
 
 @inlined
 def _done(k: Any, s: int, q: int) -> None:
-    r = k.replica[s]
-    r[LOAD] -= 1
+    home = k.replica[k.replica[s, HEAD]]
+    home[LOAD] -= 1
     k.crowd[LOADED] -= 1
-    end_row(k, q, OK, r[REPLICA_ID], r[SITE])
+    end_row(k, q, OK, home[REPLICA_ID], home[SITE])
 
 
 @inlined
@@ -178,8 +178,6 @@ def finish(k: Any, s: int, now: int) -> None:
     r[STANDS] = 0
     r[GROWN] = 0
     r[PLAN_END] = NEVER64
-    tree_set(k.ends, s, NEVER64)
-    call(k, s)
 
 
 @compiled

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simulator.serving.kernel.batch import finish
+from simulator.serving.kernel.batch import call, finish
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_first, tree_set
+from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.routing import admit, deal
 from simulator.serving.kernel.state import compiled, digest, entry
@@ -48,9 +49,22 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
         if c[STAGE] == ENDS:
             while k.ends[1] == now:
                 s = tree_first(k.ends)
-                if c[ROWS] + k.replica[s, RUNNING] > k.rows.shape[0]:
+                first = s
+                last = s + 1
+                running = k.replica[s, RUNNING]
+                if c[GROUPS] > 1:
+                    first = s + 1
+                    last = first + c[GROUPS]
+                    running = running_in(k, s)
+                if c[ROWS] + running > k.rows.shape[0]:
                     return MORE_ROWS
-                finish(k, s, now)
+                for row in range(first, last):
+                    if k.replica[row, PLAN_END] == now:
+                        finish(k, row, now)
+                if c[GROUPS] > 1:
+                    passed(k, s)
+                tree_set(k.ends, s, NEVER64)
+                call(k, s)
             c[STAGE] = ARRIVING
         if c[STAGE] == ARRIVING:
             while True:
@@ -70,7 +84,15 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
             s = k.boundary[i]
             if not k.replica[s, BOUNDARY]:
                 continue
-            schedule(k, s, now)
+            first = s
+            last = s + 1
+            if c[GROUPS] > 1:
+                first = s + 1
+                last = first + c[GROUPS]
+            for row in range(first, last):
+                schedule(k, row, now)
+            if c[GROUPS] > 1:
+                pace(k, s, now)
             tree_set(k.ends, s, k.replica[s, PLAN_END])
             r = k.replica[s]
             if r[PLAN_END] == NEVER64 and r[DRAINING] and not r[LOAD]:

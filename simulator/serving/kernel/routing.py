@@ -7,6 +7,7 @@ from typing import Any
 from simulator.serving.kernel.batch import begin, call, end_row
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import steps_within, tree_set
+from simulator.serving.kernel.groups import keep_pace, least_busy, waiting_in
 from simulator.serving.kernel.state import compiled, inlined
 
 
@@ -14,12 +15,14 @@ from simulator.serving.kernel.state import compiled, inlined
 def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
     """Let a request wait at a replica, and cut the leap under way if it could be admitted sooner."""
     r = k.replica[s]
+    at = r[HEAD]
+    home = k.replica[at]
     request = k.request[q]
-    r[LOAD] += 1
+    home[LOAD] += 1
     k.crowd[LOADED] += 1
     request[SLOT] = s
-    request[PLACE_ORDER] = r[ORDER]
-    r[ORDER] += 1
+    request[PLACE_ORDER] = home[ORDER]
+    home[ORDER] += 1
     queue = k.waiting[s]
     tier = request[TIER]
     is_head = True
@@ -36,14 +39,19 @@ def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
     queue[2 * tier + 1] = q
     r[WAITING] += 1
     k.crowd[QUEUED] += 1
-    if r[PLAN_END] == NEVER64:
-        call(k, s)
-    elif is_head and r[STEPS] > 1 and r[RUNNING] < r[MOST_SEQUENCES]:
-        steps = steps_within(r[FIRST_PS], r[GROWTH_PS], after_ps - r[PLAN_START], r[STEPS]) + 1
-        if steps < r[STEPS]:
-            r[STEPS] = steps
-            r[PLAN_END] = r[PLAN_START] + steps * r[FIRST_PS] + r[GROWTH_PS] * (steps * (steps - 1) // 2)
-            tree_set(k.ends, s, r[PLAN_END])
+    if home[PLAN_END] == NEVER64:
+        call(k, at)
+    elif home[STEPS] > 1 and (r[PLAN_END] == NEVER64 or (is_head and r[RUNNING] < r[MOST_SEQUENCES])):
+        start = home[PLAN_START]
+        first = home[FIRST_PS]
+        growth = home[GROWTH_PS]
+        steps = steps_within(first, growth, after_ps - start, home[STEPS]) + 1
+        if steps < home[STEPS]:
+            home[STEPS] = steps
+            home[PLAN_END] = start + steps * first + growth * (steps * (steps - 1) // 2)
+            if k.crowd[GROUPS] > 1:
+                keep_pace(k, at)
+            tree_set(k.ends, at, home[PLAN_END])
 
 
 @inlined
@@ -141,10 +149,15 @@ def _route(k: Any, q: int, after_ps: int) -> None:
             c[IN_LOBBY] += 1
         return
     r = k.replica[s]
+    waiting = r[WAITING]
+    if c[GROUPS] > 1:
+        waiting = waiting_in(k, s)
     fits = _fits(c, r, request[PROMPT] + request[OUTPUT] - 1)
-    if not fits or (bound >= 0 and r[WAITING] >= bound):
+    if not fits or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return
+    if c[GROUPS] > 1:
+        s = least_busy(k, s)
     _enqueue(k, s, q, after_ps)
 
 

@@ -54,7 +54,7 @@ class State(NamedTuple):
     crowd: Ints
     """(CROWD_FIELDS,) of the crowd as a whole."""
     replica: Ints
-    """(slots, REPLICA_COLUMNS)"""
+    """(slots, REPLICA_COLUMNS); with attention groups a slot is several rows, see `groups`."""
     request: Ints
     """(requests, REQUEST_COLUMNS) those in flight; the rest are a chain of free places."""
     waiting: Ints
@@ -86,9 +86,12 @@ class State(NamedTuple):
     shares: NDArray[np.float64]
     """(2, sites) weight and credit by site."""
     cost: Ints
-    """(costs, 6)"""
+    """(costs, COST_COLUMNS)"""
     tokens_ps: Ints
     """(costs, budget + 1)"""
+    shared_ps: Ints
+    """(costs, groups x budget + 1) the part of `tokens_ps` that goes with the tokens of all groups; with
+    one group (costs, 0)."""
     power_key: Ints
     """A hash table of decode watts: (cost, sequences, bucket) packed, 0 where empty."""
     power_mw: Ints

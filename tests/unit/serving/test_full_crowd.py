@@ -27,7 +27,7 @@ RULES = ServiceRules("chat")
         (RULES, COMPILED_FROM - 1, {}, "twin", "fewer than 100,000"),
         (replace(RULES, router=PrefixAware()), 1e9, {}, "twin", "router PrefixAware is not compiled"),
         (replace(RULES, rule=ENGINES["static"]), 1e9, {}, "twin", "static batches"),
-        (replace(RULES, attention_data_parallel=2), 1e9, {}, "twin", "attention groups"),
+        (replace(RULES, attention_data_parallel=2), 1e9, {}, "compiled", "100,000 requests or more"),
         (RULES, 1e9, {"tabulated": True}, "twin", "a measured table"),
         (RULES, 1e9, {"apart": True}, "twin", "prefill apart from decode"),
     ],
