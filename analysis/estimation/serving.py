@@ -14,6 +14,7 @@ from simulator.catalog.shelf import Catalog
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks
 from simulator.performance.decoder_time import LONGEST_FULL_WINDOW, Deployment
+from simulator.performance.power_coefficients import Load
 from simulator.performance.serving import PS_PER_S, ServingProfile, prefill_pairs, serving_profile
 from simulator.performance.serving_coefficients import EngineCoefficients
 from simulator.serving.closed_loop import ROUNDS, LoadTest, LoadTestResult, run_load_test
@@ -266,8 +267,8 @@ class MeanStep:
             share=min(1.0, arriving),
         )
 
-    def _parts(self, profile: ServingProfile) -> tuple[float, float, tuple[int, int, int]]:
-        """Return (seconds without prompts, seconds with prompts, what the latter hold)."""
+    def _parts(self, profile: ServingProfile) -> tuple[float, float, float, int, int]:
+        """Return (seconds without prompts, seconds with prompts, how many of the latter, tokens, pairs)."""
         cost = profile.roofline
         budget = cost.most_tokens
         new = max(1, round(self.prompts * self.prompt))
@@ -277,23 +278,31 @@ class MeanStep:
         wide = min(budget, new + self.batch)
         pairs = int(self.prompts * prefill_pairs(self.prompt) / rounds)
         full_s = cost.iteration_ps(wide, self.batch, self.context_tokens, pairs) / PS_PER_S
-        return plain_s, plain_s + rounds * (full_s - plain_s), (wide, self.batch, pairs)
+        return plain_s, full_s, rounds, wide, pairs
 
     def time_s(self, profile: ServingProfile) -> float:
         """Return its time. [s]"""
-        plain_s, full_s, _ = self._parts(profile)
-        return (1.0 - self.share) * plain_s + self.share * full_s
+        plain_s, full_s, rounds, _, _ = self._parts(profile)
+        return plain_s + self.share * rounds * (full_s - plain_s)
 
-    def power_w(self, profile: ServingProfile) -> float:
-        """Return the mean watts of one GPU over it. [W]"""
-        plain_s, full_s, (wide, sequences, pairs) = self._parts(profile)
-        plain_w = profile.iteration_power_w(
-            new_tokens=self.batch, sequences=self.batch, context_tokens=self.context_tokens
-        )
+    def loads(self, profile: ServingProfile, time_s: float | None = None) -> tuple[tuple[float, Load], ...]:
+        """Return (share of the time, what one GPU does) without prompts and with them.
+
+        Parameters
+        ----------
+        time_s
+            Measured time in place of the modelled one, all parts alike longer. [s]
+        """
+        plain_s, full_s, _, wide, pairs = self._parts(profile)
+        modelled_s = self.time_s(profile)
+        slower = 1.0 if time_s is None else time_s / modelled_s
+        plain = profile.load(plain_s * slower, self.batch, self.batch, self.context_tokens)
         if not self.prompt:
-            return plain_w
-        full_w = profile.iteration_power_w(
-            new_tokens=wide, sequences=sequences, context_tokens=self.context_tokens, prefill_pairs=pairs
-        )
-        weight = self.share * full_s
-        return (weight * full_w + (1.0 - self.share) * plain_s * plain_w) / self.time_s(profile)
+            return ((1.0, plain),)
+        full = profile.load(full_s * slower, wide, self.batch, self.context_tokens, pairs)
+        alone = (1.0 - self.share) * plain_s / modelled_s
+        return (alone, plain), (1.0 - alone, full)
+
+    def power_w(self, profile: ServingProfile, time_s: float | None = None) -> float:
+        """Return the mean watts of one GPU over it; arguments as of `loads`. [W]"""
+        return sum(weight * profile.power_w(load) for weight, load in self.loads(profile, time_s))

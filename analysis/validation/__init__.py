@@ -17,6 +17,7 @@ SUITES: Final[dict[str, tuple[str, ...]]] = {
     "training": ("analysis.validation.training", "analysis.validation.collectives"),
     "serving": (
         "analysis.validation.serving_points",
+        "analysis.validation.serving_watts",
         "analysis.validation.vllm_runs",
         "analysis.validation.vidur_answers",
     ),

@@ -79,9 +79,14 @@ def point(reader: CaseReader, row: Row, predict: Callable[[ServingCase], Outcome
     if not case.steady:
         ttft_s, tpot_s = float(row["silicon_ttft_ms"]) / 1e3, float(row["silicon_tpot_ms"]) / 1e3
         return Point(case, found, ttft_s, tpot_s, None, None)
-    tpot_s = float(row["avg_batch_size"]) / float(row["output_throughput_tokens_per_sec"])
+    tpot_s = measured_time_s(row)
     power_w, joules = float(row["avg_power_watts"]), float(row["energy_per_token_joules"])
     return Point(case, found, None, tpot_s, power_w, joules)
+
+
+def measured_time_s(row: Row) -> float:
+    """Return the mean time of a step of an ML.ENERGY row: its batch over its tokens per second. [s]"""
+    return float(row["avg_batch_size"]) / float(row["output_throughput_tokens_per_sec"])
 
 
 def scored_points(data: Path) -> list[Point]:

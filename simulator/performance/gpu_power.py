@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simulator.catalog.entries import GpuSpec
 from simulator.hardware.power_curve import GpuPower
-from simulator.performance.serving_coefficients import power_coefficients
+from simulator.performance.power_coefficients import power_coefficients
 
 
 def gpu_power(gpu: GpuSpec) -> GpuPower:

@@ -8,7 +8,6 @@ rule: those are in ``simulator.serving``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,12 +24,16 @@ from simulator.llm.number_formats import CACHES, weight_format
 from simulator.performance.decoder_time import Deployment, Pass, attention_cost
 from simulator.performance.gpu_power import gpu_power
 from simulator.performance.iteration_table import IterationTable
+from simulator.performance.iteration_work import (
+    executed_flop,
+    streamed_context_tokens,
+    streamed_weights_bytes,
+)
+from simulator.performance.power_coefficients import Load, PowerCoefficients, power_coefficients
 from simulator.performance.serving_coefficients import (
     EngineCoefficients,
-    PowerCoefficients,
     ServingCoefficients,
     engine_coefficients,
-    power_coefficients,
     serving_coefficients,
 )
 
@@ -166,6 +169,9 @@ class ServingProfile:
         Of one GPU. [B]
     kv_bytes_per_token
         Of one GPU. [B]
+    waits_ps, sequence_waits_ps
+        (n,) int64 - the part of ``roofline.tokens_ps`` in which the GPU waits for its host, and
+        that of ``roofline.sequence_ps``. [ps]
     given_w
         Watts of one GPU at full clock, busy or idle, that somebody gave in place of the power
         model; None: the model's. [W]
@@ -189,6 +195,8 @@ class ServingProfile:
     cpu_overhead_s: float
     cpu_overhead_per_sequence_s: float
     overlaps_cpu: bool
+    waits_ps: NDArray[np.int64]
+    sequence_waits_ps: int
     given_w: float | None = None
     measured: IterationTable | None = None
 
@@ -270,39 +278,58 @@ class ServingProfile:
 
     def streamed_weights_bytes(self, new_tokens: int) -> float:
         """Return bytes of weights that one GPU reads in an iteration: all but idle experts. [B]"""
-        architecture = self.architecture
-        if not architecture.experts:
-            return self.weights_bytes
-        routed = architecture.moe_layers * architecture.experts * architecture.expert_parameters
-        chance = architecture.experts_per_token / architecture.experts
-        idle = (1.0 - chance) ** new_tokens
-        return self.weights_bytes * (1.0 - idle * routed / architecture.parameters)
+        return streamed_weights_bytes(self.architecture, self.weights_bytes, new_tokens)
 
     def iteration_power_w(
         self, *, new_tokens: int, sequences: int, context_tokens: int, prefill_pairs: int = 0
     ) -> float:
-        """Return mean watts of one GPU over one iteration; arguments as ``iteration_ps``. [W]
+        """Return mean watts of one GPU over one iteration; arguments as ``iteration_ps``. [W]"""
+        elapsed_s = self._elapsed_s(new_tokens, sequences, context_tokens, prefill_pairs)
+        return self.power_w(self.load(elapsed_s, new_tokens, sequences, context_tokens, prefill_pairs))
 
-        A floor for being at work at all, and parts that grow with the memory bandwidth and
-        with the arithmetic in use.
-        """
+    def power_w(self, load: Load) -> float:
+        """Return watts of one GPU under a load. [W]"""
         if self.given_w is not None:
             return self._slowed_w(self.given_w)
-        share = self.power_share
-        elapsed_s = self._elapsed_s(new_tokens, sequences, context_tokens, prefill_pairs)
-        streamed = self.streamed_weights_bytes(new_tokens) + self.kv_bytes_per_token * context_tokens
-        bandwidth = streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s
-        flop = 2.0 * self.architecture.matmul_parameters * new_tokens / self.deployment.gpus
-        arithmetic = flop / elapsed_s / weight_format(self.precision).peak_flop_per_s(self.gpu)
-        drawn = (
-            share.decode_base
-            + share.decode_memory * bandwidth
-            + share.decode_compute * math.sqrt(arithmetic)
-            - share.waiting * math.log2(self.deployment.gpus)
+        tdp_w = self.power.tdp_w
+        drawn: float = self.power_share.drawn(self.power.loaded_idle_w / tdp_w, load)
+        return self._slowed_w(max(self.power.loaded_idle_w, min(1.0, drawn) * tdp_w))
+
+    def load(
+        self,
+        elapsed_s: float,
+        new_tokens: int,
+        sequences: int,
+        context_tokens: int,
+        prefill_pairs: int = 0,
+    ) -> Load:
+        """Return what one GPU does over an iteration that takes so long; see ``iteration_ps``.
+
+        What is beyond the modelled time of the kernels is waiting for the host, so a measured
+        time may be given in place of the modelled one.
+        """
+        place = min(new_tokens, self.roofline.most_tokens)
+        modelled_ps = self.roofline.iteration_ps(place, sequences, context_tokens, prefill_pairs)
+        waits_ps = int(self.waits_ps[place]) + self.sequence_waits_ps * sequences
+        streamed = self.streamed_weights_bytes(new_tokens)
+        streamed += self.kv_bytes_per_token * streamed_context_tokens(
+            self.architecture, sequences, context_tokens
         )
-        if self.architecture.experts and self.precision == "fp8":
-            drawn += share.narrow_experts
-        return self._slowed_w(max(self.power.loaded_idle_w, min(1.0, drawn) * self.power.tdp_w))
+        flop = executed_flop(
+            self.architecture,
+            self.deployment,
+            self.precision,
+            self.gpu,
+            new_tokens=new_tokens,
+            sequences=sequences,
+            prefill_pairs=prefill_pairs,
+        )
+        peak = weight_format(self.precision).peak_flop_per_s(self.gpu)
+        return Load(
+            working=min(1.0, (modelled_ps - waits_ps) / PS_PER_S / elapsed_s),
+            streaming=streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s,
+            computing=flop / elapsed_s / peak,
+        )
 
     def _elapsed_s(self, new_tokens: int, sequences: int, context_tokens: int, pairs: int) -> float:
         """Return the time of an iteration, the widest known where it is wider. [s]"""
@@ -375,10 +402,12 @@ def serving_profile(
     )
     attention = attention_cost(work, CACHES[kv_precision])
     table = _by_token(lambda tokens: work.seconds(tokens) + attention.token_s * tokens, most_tokens)
+    kernels = table - work.engine.step_s
     experts = None
     if attention_data_parallel > 1:
         experts = np.rint(_by_token(work.experts_s, most_tokens) * PS_PER_S).astype(np.int64)
-    sequence_s = attention.sequence_s + work.engine.sequence_s / attention_data_parallel
+    kernels_sequence_s = attention.sequence_s + work.engine.sequence_s / attention_data_parallel
+    sequence_s = kernels_sequence_s
     # Every group has a host process of its own.
     host_sequence_s = cpu_overhead_per_sequence_s / attention_data_parallel
     if overlaps_cpu:
@@ -415,6 +444,8 @@ def serving_profile(
         cpu_overhead_s=cpu_overhead_s,
         cpu_overhead_per_sequence_s=cpu_overhead_per_sequence_s,
         overlaps_cpu=overlaps_cpu,
+        waits_ps=np.rint((table - kernels) * PS_PER_S).astype(np.int64),
+        sequence_waits_ps=round((sequence_s - kernels_sequence_s) * PS_PER_S),
     )
 
 

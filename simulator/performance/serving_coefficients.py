@@ -1,7 +1,7 @@
-"""What serving engines reach on each GPU generation, and how its watts follow: numbers with what fixed them.
+"""What serving engines reach on each GPU generation: numbers with what fixed them.
 
-Peaks, bandwidths and design powers come from the catalog; what is here says which part of them
-real software reaches. Two layers: what kernels reach (`ServingCoefficients`, from tables of single
+Peaks and bandwidths come from the catalog; what is here says which part of them real software
+reaches. Two layers: what kernels reach (`ServingCoefficients`, from tables of single
 operations) and what an engine adds around them (`EngineCoefficients`, from whole measured runs).
 Nothing here knows a model or a publication. ``python -m analysis.calibration.serving`` refits both.
 """
@@ -131,31 +131,6 @@ class EngineCoefficients:
     expert_imbalance: float = 0.4
     exchange_stretch: float = 1.0
     fitted_on: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PowerCoefficients:
-    """How much of its thermal design power a GPU draws at each kind of work, at full clock.
-
-    Decoding draws ``decode_base + decode_memory x (bandwidth in use) + decode_compute x
-    sqrt(peak in use) - waiting x log2(GPUs)``: a floor for being at work at all, what memory and
-    arithmetic add, and what GPUs that wait for each other leave. ``narrow_experts`` is what
-    grouped products of 8-bit experts draw besides, whose tiles are mostly padding.
-    ``loaded_idle`` is used only where the catalog leaves the figure blank; prompts draw
-    ``prefill``, which is a peak and not a mean.
-    """
-
-    loaded_idle: float
-    compute: float
-    memory: float
-    communication: float
-    prefill: float
-    decode_base: float
-    decode_memory: float
-    decode_compute: float
-    fitted_on: str
-    waiting: float = 0.0
-    narrow_experts: float = 0.0
 
 
 def _laws(**laws: tuple[float, ...]) -> Mapping[str, ProductLaw]:
@@ -386,75 +361,6 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     },
 }
 
-#: Training shares are estimates: dense training runs at 0.85 to 0.97 of TDP (POLCA, 8-GPU H100
-#: node studies), waiting in a collective near 0.4 of it (POLCA's dips between iterations).
-_POWER: Final = {
-    "volta": PowerCoefficients(
-        loaded_idle=0.22,
-        compute=0.92,
-        memory=0.7,
-        communication=0.42,
-        prefill=0.96,
-        decode_base=0.62,
-        decode_memory=0.0,
-        decode_compute=0.63,
-        waiting=0.042,
-        narrow_experts=0.146,
-        fitted_on="decode and prefill: Hopper's; training: estimate",
-    ),
-    "ampere": PowerCoefficients(
-        loaded_idle=0.2,
-        compute=0.92,
-        memory=0.7,
-        communication=0.42,
-        prefill=0.96,
-        decode_base=0.62,
-        decode_memory=0.0,
-        decode_compute=0.63,
-        waiting=0.042,
-        narrow_experts=0.146,
-        fitted_on="decode and prefill: Hopper's; training: estimate",
-    ),
-    "hopper": PowerCoefficients(
-        loaded_idle=0.18,
-        compute=0.92,
-        memory=0.7,
-        communication=0.42,
-        prefill=0.96,
-        decode_base=0.62,
-        decode_memory=0.0,
-        decode_compute=0.63,
-        waiting=0.042,
-        narrow_experts=0.146,
-        fitted_on="decode: ML.ENERGY v3 text rows, H100; training: estimate",
-    ),
-    "blackwell": PowerCoefficients(
-        loaded_idle=0.18,
-        compute=0.92,
-        memory=0.7,
-        communication=0.42,
-        prefill=0.96,
-        decode_base=0.24,
-        decode_memory=0.69,
-        decode_compute=1.2,
-        narrow_experts=0.254,
-        fitted_on="decode: ML.ENERGY v3 text rows, B200; training: estimate",
-    ),
-}
-
-
-_UNMEASURED_POWER: Final = PowerCoefficients(
-    loaded_idle=0.20,
-    compute=0.92,
-    memory=0.70,
-    communication=0.42,
-    prefill=0.95,
-    decode_base=0.45,
-    decode_memory=0.25,
-    decode_compute=0.60,
-    fitted_on="nothing: between Hopper's and Blackwell's",
-)
-
 
 def serving_coefficients(generation: str) -> ServingCoefficients:
     """Return what kernels reach on a GPU generation; CatalogError if unknown."""
@@ -474,18 +380,6 @@ def engine_coefficients(engine: str, generation: str) -> EngineCoefficients:
     measured = _ENGINES[engine]
     key = measured_generation(generation, _SERVING)
     return measured.get(key) or measured.get(key.split()[0]) or measured["hopper"]
-
-
-def power_coefficients(generation: str) -> PowerCoefficients:
-    """Return how a GPU generation draws power; a middling set for one that nobody measured.
-
-    Unlike time, watts between idle and design power can be guessed for any part, and jobs of
-    which only a run time is known need nothing else.
-    """
-    try:
-        return _POWER.get(measured_generation(generation, _SERVING), _UNMEASURED_POWER)
-    except CatalogError:
-        return _UNMEASURED_POWER
 
 
 def is_measured(generation: str) -> bool:

@@ -15,10 +15,10 @@ from simulator.foundation.quantity import OVERSUBSCRIPTION
 from simulator.foundation.units import render
 from simulator.llm.number_formats import weight_format
 from simulator.llm.transforms import TRANSFORMS
+from simulator.performance.power_coefficients import power_coefficients
 from simulator.performance.serving_coefficients import (
     engine_coefficients,
     is_measured,
-    power_coefficients,
     serving_coefficients,
 )
 from simulator.scenario.branch import Branch
@@ -39,6 +39,7 @@ _YEARS: Final = 10_000
 
 #: Where coefficients of services are kept with what they were fitted on.
 _FITS: Final = "simulator/performance/serving_coefficients.py"
+_POWER_FITS: Final = "simulator/performance/power_coefficients.py"
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def _coefficients(scenario: Scenario) -> Iterator[Assumption]:
                     software: engine_coefficients(software, generation).fitted_on,
                 } | laws
             for part, rows in laws.items():
+                where = _POWER_FITS if part == "watts" else _FITS
                 yield Assumption(
-                    f"{key}.{part}", f"fitted on {rows}", "", "preset", source=_FITS, basis="calibrated"
+                    f"{key}.{part}", f"fitted on {rows}", "", "preset", source=where, basis="calibrated"
                 )
 
 

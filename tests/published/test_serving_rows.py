@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 
+from analysis.calibration.serving_power import fitted, left_out, phases, steady_states
 from analysis.validation.serving_points import scored_points
 from simulator.catalog.shelf import Catalog
 from simulator.llm.architecture import Architecture
+from simulator.performance.power_coefficients import power_coefficients
 from simulator.performance.serving import serving_profile
 
 
@@ -66,9 +69,9 @@ def test_load_tests(groups, group, rows, per_token, first_token):
     ("group", "rows", "time", "watts"),
     [
         ("ML.ENERGY h100-sxm dense", 100, 0.09, 0.08),
-        ("ML.ENERGY h100-sxm experts", 50, 0.14, 0.11),
-        ("ML.ENERGY b200 dense", 80, 0.27, 0.27),
-        ("ML.ENERGY b200 experts", 120, 0.27, 0.17),
+        ("ML.ENERGY h100-sxm experts", 50, 0.14, 0.08),
+        ("ML.ENERGY b200 dense", 80, 0.27, 0.25),
+        ("ML.ENERGY b200 experts", 120, 0.27, 0.15),
     ],
 )
 def test_steady_states(groups, group, rows, time, watts):
@@ -76,6 +79,24 @@ def test_steady_states(groups, group, rows, time, watts):
     assert len(points) >= rows
     assert mean(point.tpot_error for point in points) < time
     assert mean(point.power_error for point in points) < watts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gpu", "dense", "experts"), [("h100-sxm", 0.08, 0.08), ("b200", 0.08, 0.11)])
+def test_watts_at_measured_step_times_of_models_left_out(shared_data, gpu, dense, experts):
+    """The power law by itself, refitted without the model that it then predicts."""
+    found = steady_states(shared_data)[gpu]
+    errors = np.abs(left_out(found, power_coefficients(found.generation)))
+    assert np.mean(errors[found.kinds == "dense"]) < dense
+    assert np.mean(errors[found.kinds == "experts"]) < experts
+
+
+@pytest.mark.slow
+def test_the_shipped_power_law_is_the_fit(shared_data):
+    for found in (phases(shared_data), *steady_states(shared_data).values()):
+        shipped = power_coefficients(found.generation)
+        refitted = fitted(found, shipped)
+        assert np.allclose(found.errors(shipped), found.errors(refitted), atol=0.01)
 
 
 def test_llama_70b_on_four_h100_draws_what_was_measured():
