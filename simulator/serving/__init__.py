@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from simulator.serving.autoscale import Autoscaler, NoScaling, QueueScaler
+from simulator.serving.autoscale import Autoscaler, ConcurrencyScaler, NoScaling, QueueScaler
 from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin, Router
 
 #: `replicas.autoscale`
 AUTOSCALERS: Final[dict[str, type]] = {
     "queue": QueueScaler,
+    "concurrency": ConcurrencyScaler,
     "none": NoScaling,
 }
 

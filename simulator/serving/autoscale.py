@@ -63,7 +63,7 @@ class QueueScaler:
 
     def watch(self, view: ServiceView) -> Watch | None:
         """Watch the thresholds that could still change something: none at a bound."""
-        may_grow = view.replicas_asked < self._most(view)
+        may_grow = view.replicas_asked < _most(view)
         may_shrink = view.replicas_asked > view.replicas_minimum
         if not (may_grow or may_shrink):
             return None
@@ -87,15 +87,59 @@ class QueueScaler:
             if on_their_way:
                 return ()
             wanted = math.ceil(view.queue_length / max(self.queue_above, 1.0)) - ready
-            more = min(max(wanted, 1), self.most_at_once, self._most(view) - asked)
+            more = min(max(wanted, 1), self.most_at_once, _most(view) - asked)
             return (Scale(view.name, view.pool, asked + more),) if more > 0 else ()
         idle = view.queue_length + view.running < self.load_below * ready
         if idle and asked > view.replicas_minimum and view.since_change_s >= self.settle_s:
             return (Scale(view.name, view.pool, asked - 1),)
         return ()
 
-    @staticmethod
-    def _most(view: ServiceView) -> int:
-        if view.ceiling_replicas is None:
-            return view.replicas_maximum
-        return min(view.replicas_maximum, view.ceiling_replicas)
+
+@dataclass(frozen=True)
+class ConcurrencyScaler:
+    """As many replicas as keep the requests in flight on each near a target, as Kubernetes counts.
+
+    Wanted are requests in flight over the target, rounded up; nothing happens while the load is within
+    the tolerance, and replicas go no sooner than `settle_s` after the last change. Defaults are those
+    of the HorizontalPodAutoscaler (every 15 s, a tenth, 5 minutes).
+    """
+
+    target: Annotated[Ratio, "Requests in flight for each ready replica to come near to."]
+    every_s: Annotated[Seconds, "Control period; the load is looked at this often."] = 15.0
+    tolerance_fraction: Annotated[Fraction, "A load this close to the target changes nothing."] = 0.1
+    settle_s: Annotated[Seconds, "No shrinking within this time of a change of replicas."] = 300.0
+
+    def __post_init__(self) -> None:
+        if not self.target > 0.0 or not 0.0 <= self.tolerance_fraction < 1.0:
+            raise ValueError(
+                f"target {self.target} must be above 0, tolerance {self.tolerance_fraction} from 0 to below 1"
+            )
+
+    def watch(self, view: ServiceView) -> Watch | None:
+        """Watch the load's distance from the target, where something could still change."""
+        may_grow = view.replicas_asked < _most(view)
+        may_shrink = view.replicas_asked > view.replicas_minimum
+        if not (may_grow or may_shrink):
+            return None
+        return Watch(
+            self.every_s,
+            load_above=self.target * (1.0 + self.tolerance_fraction) if may_grow else math.inf,
+            load_below=self.target * (1.0 - self.tolerance_fraction) if may_shrink else 0.0,
+        )
+
+    def step(self, view: ServiceView) -> Sequence[Decision]:
+        """Ask for the replicas that the load wants."""
+        in_flight = view.queue_length + view.running
+        wanted = math.ceil(in_flight / self.target)
+        wanted = max(view.replicas_minimum, 1, min(wanted, _most(view)))
+        asked, ready = view.replicas_asked, view.replicas_ready
+        off_target = abs(in_flight - self.target * ready) > self.tolerance_fraction * self.target * ready
+        grows = wanted > asked and (off_target or not ready)
+        shrinks = wanted < asked and off_target and view.since_change_s >= self.settle_s
+        return (Scale(view.name, view.pool, wanted),) if grows or shrinks else ()
+
+
+def _most(view: ServiceView) -> int:
+    if view.ceiling_replicas is None:
+        return view.replicas_maximum
+    return min(view.replicas_maximum, view.ceiling_replicas)

@@ -79,6 +79,8 @@ class Watch:
         Fires when more requests than this wait per ready replica.
     load_below
         Fires when fewer requests than this are in flight per ready replica.
+    load_above
+        Fires when more requests than this are in flight per ready replica.
     kv_above_fraction
         Fires when some replica uses more of its KV blocks than this.
     """
@@ -86,6 +88,7 @@ class Watch:
     every_s: float
     queue_above: float = float("inf")
     load_below: float = 0.0
+    load_above: float = float("inf")
     kv_above_fraction: float = float("inf")
 
     def __post_init__(self) -> None:

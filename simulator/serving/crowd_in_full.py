@@ -155,7 +155,7 @@ class CrowdInFull(CrowdBooks):
         if watch.load_below > 0.0:
             # The load falls at completions only.
             due = lookout.first_tick_ps(min(fleet.ends, default=NEVER))
-        if math.isfinite(watch.queue_above):
+        if lookout.awaits_growth:
             missing = lookout.missing(in_flight, fleet.ready)
             growth = lookout.first_tick_ps(self._arrivals.earliest_ps(missing)) if missing else lookout.tick
             due = min(due, growth)

@@ -61,16 +61,26 @@ class Lookout:
         if watch is None:
             return False
         if not ready:
-            return queued > 0 and math.isfinite(watch.queue_above)
-        return queued > watch.queue_above * ready or in_flight < watch.load_below * ready
+            return queued > 0 and self.awaits_growth
+        return (
+            queued > watch.queue_above * ready
+            or in_flight > watch.load_above * ready
+            or in_flight < watch.load_below * ready
+        )
+
+    @property
+    def awaits_growth(self) -> bool:
+        """Whether more requests could pass a threshold."""
+        watch = self.watch
+        return watch is not None and math.isfinite(min(watch.queue_above, watch.load_above))
 
     def missing(self, in_flight: int, ready: int) -> int:
-        """Return how many requests must come before the queue can be too long; 0: it may be now."""
+        """Return how many requests must come before queue or load can be beyond; 0: the queue may be now."""
         watch = self.watch
         if watch is None:
             return 0
         # Every request in flight may wait (again, after a preemption); beyond them new ones must come.
-        return max(0, math.floor(watch.queue_above * ready) + 1 - in_flight)
+        return max(0, math.floor(min(watch.queue_above, watch.load_above) * ready) + 1 - in_flight)
 
     def first_tick_ps(self, at_ps: int) -> int:
         """Return the first control instant at or after both `tick` and `at_ps`. [ps]"""

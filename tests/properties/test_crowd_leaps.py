@@ -67,6 +67,7 @@ watches = st.one_of(
         st.sampled_from([1.0, 2.0]),
         st.sampled_from([0.0, 1.0, math.inf]),
         st.sampled_from([0.0, 1.0, 3.0]),
+        st.sampled_from([0.0, 2.0, math.inf, math.inf]),
         st.sampled_from([0.5, 0.9, math.inf, math.inf]),
     ),
 )

@@ -7,7 +7,7 @@ import pytest
 from simulator.decisions import Scale, ServiceView
 from simulator.foundation.plugins import fields_of
 from simulator.serving import AUTOSCALERS, ROUTERS
-from simulator.serving.autoscale import NoScaling, QueueScaler
+from simulator.serving.autoscale import ConcurrencyScaler, NoScaling, QueueScaler
 from simulator.serving.crowd import ServiceError
 from simulator.serving.routers import Dispatch, SiteShares
 
@@ -69,6 +69,41 @@ def test_a_full_cache_asks_for_one_more(seen, replicas):
     assert scaler.watch(view()).kv_above_fraction == 0.8
     answers = tuple(scaler.step(view(**seen)))
     assert answers == (() if replicas is None else (Scale("chat", "", replicas),))
+
+
+CONCURRENT = ConcurrencyScaler(target=10.0, settle_s=300.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "replicas"),
+    [
+        # Four are ready for 40; up to a tenth more or less changes nothing.
+        ({"running": 44}, None),
+        ({"running": 40, "queue_length": 5}, 5),
+        ({"running": 61}, 7),
+        ({"running": 500}, 8),
+        ({"running": 500, "ceiling_replicas": 6}, 6),
+        ({"running": 61, "replicas_asked": 7}, None),
+        ({"running": 36}, None),
+        ({"running": 29}, 3),
+        ({"running": 29, "since_change_s": 299.0}, None),
+        ({"running": 0}, 1),
+        ({"running": 0, "queue_length": 3, "replicas_ready": 0, "replicas_asked": 1}, None),
+        ({"running": 0, "queue_length": 25, "replicas_ready": 0, "replicas_asked": 1}, 3),
+    ],
+)
+def test_the_concurrency_scaler_asks_for(seen, replicas):
+    answers = tuple(CONCURRENT.step(view(**seen)))
+    assert answers == (() if replicas is None else (Scale("chat", "", replicas),))
+
+
+def test_the_concurrency_scaler_watches_the_edges_of_its_tolerance():
+    watch = CONCURRENT.watch(view())
+    assert (watch.load_above, watch.load_below) == (pytest.approx(11.0), pytest.approx(9.0))
+    assert CONCURRENT.watch(view(replicas_asked=8)).load_above == math.inf
+    assert CONCURRENT.watch(view(replicas_asked=1)).load_below == 0.0
+    with pytest.raises(ValueError, match="target 0"):
+        ConcurrencyScaler(target=0.0)
 
 
 def test_a_cache_may_be_full_where_nobody_set_a_threshold():

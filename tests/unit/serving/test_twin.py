@@ -352,6 +352,15 @@ def test_a_watch_on_load_fires_when_the_replica_is_nearly_empty(crowd):
     assert made.now_s == 6.0
 
 
+def test_a_watch_on_load_fires_when_more_are_in_flight_though_nobody_waits(crowd):
+    made = crowd((10.0, 1, 600), (10.5, 1, 600), (13.0, 1, 600))
+    made.apply(SetWatch(Watch(4.0, load_above=2.0)), 0.0)
+    # Three must come before it can fire: the third does at 13 s.
+    assert made.next_time() == 16.0
+    assert made.advance(100.0) is Stop.WATCH
+    assert made.fired() == [Fired("watch", 16.0)]
+
+
 def test_a_watch_on_kv_sees_it_grow_inside_a_leap(crowd):
     rule = BatchRule(max_sequences=1, token_budget=8, block_tokens=4, watermark_fraction=0.0)
     made = crowd((0.0, 1, 300), blocks=100, rule=rule)
