@@ -7,66 +7,52 @@ blocks last. Whoever finds no block preempts the last of the worst tier, which l
 goes back to the front of its tier's queue and recomputes prompt and answer so far.
 `BatchRule` says where other engines differ.
 
-What makes it quick: all decodes advance one token an iteration, so a request's end is one
-number, `end`, on the replica's own token clock `generation`; context and block needs follow
-from the number of decodes and a count of contexts modulo the block size. So a run of pure decode
-is one leap, up to the next end, the exhaustion of blocks, or a boundary that somebody asks for.
-With ``leap=False``, or costs without a closed form, every iteration is taken singly; leaps give
-the same picoseconds.
+What makes it quick: runs of pure decode are one leap, up to the next end, the exhaustion of
+blocks, or a boundary that somebody asks for; `decodes.Decodes` knows both without a look at each
+sequence. With ``leap=False``, or costs without a closed form, every iteration is taken singly;
+leaps give the same picoseconds.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from heapq import heappop, heappush
 
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import Role
+from simulator.serving.decodes import Decodes
 from simulator.serving.kv_blocks import KvBlocks
-from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
+from simulator.serving.plan import Planned
 from simulator.serving.power_meter import PowerMeter
 from simulator.serving.prefix_cache import PrefixCache
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.request import UNSEEN, Request
+from simulator.serving.tier_queue import TierQueue
 
 
-class Replica:
+class Replica(Planned):
     """The state machine of one replica. `finish` ends the planned iterations, `schedule` plans."""
 
     __slots__ = (
         "_grown",
-        "_join_token",
         "_leap",
         "_new",
         "_order",
         "_stale_power",
         "_stands",
         "begun",
-        "block_tokens",
         "blocks",
-        "boundary",
-        "context",
         "costs",
         "decodes",
         "done",
-        "ends",
-        "first_ps",
-        "generation",
-        "growth_ps",
         "handed",
-        "iterations",
         "kv",
-        "leaps",
         "loading",
         "max_sequences",
         "meter",
         "next_costs",
         "partial",
-        "phases",
-        "plan_end",
-        "plan_start",
         "prefilled",
         "ready",
         "remote",
@@ -75,9 +61,7 @@ class Replica:
         "rule",
         "running",
         "site",
-        "steps",
         "waiting",
-        "waiting_count",
         "watermark",
     )
 
@@ -95,6 +79,7 @@ class Replica:
         leap: bool = True,
         piece_tokens: int = 0,
     ) -> None:
+        super().__init__()
         self.replica_id = replica_id
         self.site = site
         self.role = role
@@ -102,14 +87,12 @@ class Replica:
         self.next_costs: ReplicaCosts | None = None
         self.rule = rule
         self.max_sequences = rule.max_sequences
-        self.block_tokens = rule.block_tokens
         self.blocks = kv_blocks
         self.watermark = rule.watermark_blocks(kv_blocks)
         self.meter = meter
         self._leap = leap
 
-        self.waiting: list[deque[Request]] = [deque() for _ in range(tiers)]
-        self.waiting_count = 0
+        self.waiting = TierQueue(tiers)
         self.running: dict[int, Request] = {}
         self.handed: dict[int, Request] = {}
         """Prefill role: prompts that are done and whose blocks wait for the transfer's end."""
@@ -124,22 +107,15 @@ class Replica:
         self.done: list[Request] = []
         """Finished (or, for a prefill replica, prefilled) by the last `finish`; the caller empties it."""
 
-        self.generation = 0
-        self.decodes = 0
-        self.context = 0
-        """Tokens remembered by decoding sequences before the planned iterations."""
+        self.decodes = self._no_decodes()
         shares = piece_tokens > 0 and rule.keeps_blocks
         self.kv = (
-            PrefixCache(kv_blocks, rule, self.waiting, piece_tokens)
+            PrefixCache(kv_blocks, rule, self.waiting.tiers, piece_tokens)
             if shares
-            else KvBlocks(kv_blocks, rule, self.waiting)
+            else KvBlocks(kv_blocks, rule, self.waiting.tiers)
         )
         self._grown = 0
         """Blocks that decodes have for the first of the planned iterations already."""
-        self.phases = [0] * (2 * rule.block_tokens)
-        """How many decodes need a block when generation modulo block size is the index; twice over,
-        so that a wrapped window is one slice."""
-        self.ends: list[tuple[int, int, Request]] = []
         self.partial: Request | None = None
         """The prompt that is partly done; it is the last that was admitted."""
         self.prefilled: list[Request] = []
@@ -149,29 +125,27 @@ class Replica:
         self._stands = False
         """Whether decodes stand still in the planned iteration."""
         self._order = 0
-        self._join_token = 0
         self._stale_power = True
 
-        self.plan_start = 0
-        self.plan_end = NEVER
-        self.steps = 0
-        self.first_ps = 0
-        self.growth_ps = 0
-        self.boundary = False
-        """Whether `schedule` is due at this very instant."""
-        self.iterations = 0
-        self.leaps = 0
         meter.set(meter.since_ps, costs.idle_mw)
+
+    def _no_decodes(self) -> Decodes:
+        return Decodes(self.rule.block_tokens)
+
+    @property
+    def waiting_count(self) -> int:
+        """Requests in its queue."""
+        return self.waiting.count
 
     @property
     def empty(self) -> bool:
         """Whether it holds no request at all."""
-        return not (self.waiting_count or self.running or self.handed or self.loading or self.ready)
+        return not (self.waiting.count or self.running or self.handed or self.loading or self.ready)
 
     @property
     def queued(self) -> int:
         """Requests that wait here for an iteration, those left out whose KV is elsewhere."""
-        return self.waiting_count - self.remote + len(self.ready)
+        return self.waiting.count - self.remote + len(self.ready)
 
     def fits(self, prompt_tokens: int, output_tokens: int) -> bool:
         """Return whether a request of this size could run here alone."""
@@ -180,7 +154,7 @@ class Replica:
     @property
     def new_tokens(self) -> int:
         """New tokens of the (first) planned iteration."""
-        decoded = 0 if self._stands else self.decodes * (1 + self.rule.drafts)
+        decoded = 0 if self._stands else self.decodes.count * (1 + self.rule.drafts)
         return decoded + sum(new for new, _ in self._new)
 
     @property
@@ -205,34 +179,12 @@ class Replica:
         request.order = self._order
         self._order += 1
         self.remote += request.sender >= 0
-        ahead = self.waiting_count
-        tier = request.tier
-        if ahead and tier:
-            heads = self.waiting
-            first = 0
-            while first <= tier and not heads[first]:
-                first += 1
-            is_head = first > tier
-        else:
-            is_head = not ahead or not self.waiting[0]
-        self.waiting[tier].append(request)
-        self.waiting_count = ahead + 1
+        is_head = self.waiting.put(request)
         if self.plan_end == NEVER:
             return True
         if not is_head or self.steps <= 1 or self.rule.until_done:
             return False
         return len(self.running) < self.max_sequences and self.cut(after_ps)
-
-    def cut(self, after_ps: int) -> bool:
-        """End the planned leap at its first boundary later than `after_ps`; return whether it shrank."""
-        if self.steps <= 1:
-            return False
-        steps = steps_within(self.first_ps, self.growth_ps, after_ps - self.plan_start) + 1
-        if steps >= self.steps:
-            return False
-        self.steps = steps
-        self.plan_end = self.plan_start + run_ps(self.first_ps, self.growth_ps, steps)
-        return True
 
     def finish(self, at_ps: int) -> None:
         """End the planned iterations, which must end now: tokens come out, requests finish."""
@@ -240,27 +192,20 @@ class Replica:
         self.iterations += steps
         self.leaps += 1
         if not self._stands:
+            decodes = self.decodes
             if not self._new:
-                more = self._growth_blocks(steps) - self._grown
-                self.kv.grow(self.running.values(), self.generation + steps, more)
-            self.context += steps * self.decodes
-            generation = self.generation = self.generation + steps
-            ends = self.ends
-            while ends and ends[0][0] <= generation:
-                _, token, request = heappop(ends)
-                if request.token == token:
-                    self._answered(request, request.base + generation)
-                    del self.running[request.order]
-                    self.done.append(request)
-        self._finish_prompts(at_ps)
-
-    def _finish_prompts(self, at_ps: int) -> None:
-        """Let prompts whose last chunk is through go on, and stand at the boundary."""
-        for request in self.prefilled:
-            self._prompt_done(request, at_ps)
-        self.prefilled.clear()
-        self._new.clear()
-        self._stands = False
+                more = decodes.growth_blocks(steps) - self._grown
+                self.kv.grow(self.running.values(), decodes.generation + steps, more)
+            for request in decodes.emit(steps):
+                self._answered(request)
+                del self.running[request.order]
+                self.done.append(request)
+        if self._new:
+            for request in self.prefilled:
+                self._prompt_done(request, at_ps)
+            self.prefilled.clear()
+            self._new.clear()
+            self._stands = False
         self._grown = 0
         self.plan_end = NEVER
         self.boundary = True
@@ -282,8 +227,8 @@ class Replica:
             self._stands = bool(self._new)
         else:
             made_room = self._make_room()
-            budget = rule.token_budget - self.decodes * (1 + rule.drafts)
-            if self.partial is not None or self.waiting_count or self.ready:
+            budget = rule.token_budget - self.decodes.count * (1 + rule.drafts)
+            if self.partial is not None or self.waiting.count or self.ready:
                 self._grow()
             if self.partial is not None and budget:
                 before = len(self.running)
@@ -291,15 +236,14 @@ class Replica:
                 made_room = made_room or len(self.running) < before
             # Where nothing is left that could run, the queue's head goes in at once.
             made_room = made_room and bool(self.running)
-            if not made_room or rule.admits_after_preemption:
+            if (self.waiting.count or self.ready) and (not made_room or rule.admits_after_preemption):
                 self._admit(at_ps, budget)
         if self._new:
             self._plan_prompts(at_ps)
-        elif self.decodes:
-            self._plan_decodes(at_ps, single=made_room and bool(self.waiting_count or self.ready))
+        elif self.decodes.count:
+            self._plan_decodes(at_ps, single=made_room and bool(self.waiting.count or self.ready))
         else:
-            self.plan_end = NEVER
-            self.steps = 0
+            self._rest()
             self.meter.set(at_ps, self.costs.idle_mw)
             self._stale_power = True
 
@@ -317,7 +261,7 @@ class Replica:
 
     def promised(self) -> list[Request]:
         """Return the requests that came or will come here with KV that lies on a prefill replica."""
-        waiting = [request for queue in self.waiting for request in queue if request.sender >= 0]
+        waiting = [request for request in self.waiting if request.sender >= 0]
         return waiting + list(self.loading.values())
 
     def forgo(self, request: Request) -> None:
@@ -326,8 +270,7 @@ class Replica:
             del self.loading[request.number]
             self.kv.give(request, self.rule.blocks_of(request.target))
         else:
-            self.waiting[request.tier].remove(request)
-            self.waiting_count -= 1
+            self.waiting.remove(request)
             self.remote -= 1
 
     def held(self, at_ps: int) -> list[tuple[Request, int]]:
@@ -335,7 +278,7 @@ class Replica:
 
         In order of tier and arrival here; not what a prefill replica still holds.
         """
-        found = [request for queue in self.waiting for request in queue if request.sender < 0]
+        found = [request for request in self.waiting if request.sender < 0]
         found.extend(self.ready)
         found.extend(self.running.values())
         found.extend(self.handed.values())
@@ -345,7 +288,7 @@ class Replica:
     def used_blocks(self, at_ps: int) -> int:
         """Return blocks in use at a moment inside (or at the end of) the plan."""
         begun = self._steps_begun(at_ps)
-        grown = self._growth_blocks(begun) - self._grown if begun and not self._new else 0
+        grown = self.decodes.growth_blocks(begun) - self._grown if begun and not self._new else 0
         return self.blocks - self.kv.free + grown
 
     def kv_fraction(self, at_ps: int) -> float:
@@ -355,63 +298,24 @@ class Replica:
     def _emitted(self, request: Request, at_ps: int) -> int:
         if request.token < 0:
             return request.emitted
-        ended = 0
-        if self.plan_end != NEVER and not self._stands:
-            ended = self.steps if at_ps >= self.plan_end else max(0, self._steps_begun(at_ps) - 1)
-        return request.output - (request.end - self.generation) + ended
-
-    def _steps_begun(self, at_ps: int) -> int:
-        if self.plan_end == NEVER:
-            return 0
-        if self.steps <= 1:
-            return self.steps
-        done = steps_within(self.first_ps, self.growth_ps, at_ps - self.plan_start)
-        return min(done + 1, self.steps)
+        return self.decodes.emitted(request) + (0 if self._stands else self._steps_ended(at_ps))
 
     # blocks ----------------------------------------------------------------------------------
 
-    def _growth_blocks(self, steps: int) -> int:
-        """Return the blocks that the decodes take over the next `steps` iterations."""
-        rounds, rest = divmod(steps, self.block_tokens)
-        start = self.generation % self.block_tokens
-        return rounds * self.decodes + sum(self.phases[start : start + rest])
-
-    def _most_steps(self, steps: int) -> int:
-        """Return how many of so many decode iterations the free blocks allow, one at least."""
-        size = self.block_tokens
-        free = self.kv.free + self._grown - self.rule.spare_block
-        if (steps // size + 1) * self.decodes <= free:
-            return steps
-        rounds, left = divmod(free, self.decodes)
-        start = self.generation % size
-        for ahead in range(size):
-            left -= self.phases[start + ahead]
-            if left < 0:
-                return max(1, min(steps, rounds * size + ahead))
-        return max(1, min(steps, rounds * size + size))
-
-    def _decode_need(self) -> int:
-        """Return how many decodes need a block for their next token."""
-        return self.phases[self.generation % self.block_tokens]
-
     def _short(self) -> bool:
         """Whether some decode does not get the block that it asks for."""
-        need = self._decode_need()
+        need = self.decodes.need()
         if need != self.kv.free:
             return need > self.kv.free
-        if not (self.rule.spare_block and self.decodes):
+        if not (self.rule.spare_block and self.decodes.count):
             return False
         last = max((request for request in self.running.values() if request.token >= 0), key=_rank)
-        return not self._needs_block(last)
-
-    def _needs_block(self, request: Request) -> bool:
-        """Whether a decode needs a block for its next token."""
-        return request.phase == self.generation % self.block_tokens
+        return not self.decodes.needs_block(last)
 
     def _grow(self) -> None:
         """Let decodes have their blocks for the next token before anybody else asks for some."""
-        self._grown = self._decode_need()
-        self.kv.grow(self.running.values(), self.generation + 1, self._grown)
+        self._grown = self.decodes.need()
+        self.kv.grow(self.running.values(), self.decodes.generation + 1, self._grown)
 
     def _make_room(self) -> bool:
         """Preempt from the back until every decode gets the block it asks for; return whether any was."""
@@ -436,19 +340,19 @@ class Replica:
         victim.computed = 0
         victim.preemptions += 1
         del self.running[victim.order]
-        self.waiting[victim.tier].appendleft(victim)
-        self.waiting_count += 1
+        self.waiting.put_back(victim)
         return victim
 
     def _stop_decode(self, victim: Request) -> tuple[int, int]:
         """Take a decode out of the batch; return its context and blocks."""
-        context = victim.base + self.generation
+        decodes = self.decodes
+        context = decodes.context_of(victim)
         blocks = self.rule.blocks_of(context)
-        victim.emitted = victim.output - (victim.end - self.generation)
-        if self._grown and self._needs_block(victim):
+        victim.emitted = decodes.emitted(victim)
+        if self._grown and decodes.needs_block(victim):
             self._grown -= 1
             blocks += 1
-        self._leave_decode(victim, context)
+        self._leave_decode(victim)
         return context, blocks
 
     # planning --------------------------------------------------------------------------------
@@ -486,12 +390,11 @@ class Replica:
             self.running[request.order] = request
             self._put_in(request, 1)
             budget -= 1
-        while self.waiting_count and budget > 0 and len(self.running) < self.max_sequences:
-            queue = next(queue for queue in self.waiting if queue)
-            request = queue[0]
+        while self.waiting.count and budget > 0 and len(self.running) < self.max_sequences:
+            request = self.waiting.head()
             target = request.target
             found = self.kv.found(request) if request.sender < 0 else 0
-            earlier = request.computed + found * self.block_tokens
+            earlier = request.computed + found * rule.block_tokens
             chunk = target - earlier
             if rule.chunked:
                 chunk = min(chunk, budget)
@@ -503,8 +406,7 @@ class Replica:
             kept = self.watermark if rule.watermark_always or self.running else 0
             if self.kv.missing(request, found) + kept > self.kv.free:
                 break
-            queue.popleft()
-            self.waiting_count -= 1
+            self.waiting.take(request)
             if request.sender >= 0:
                 self.remote -= 1
                 self.kv.admit(request, 0, rule.blocks_of(target), request.computed)
@@ -515,7 +417,7 @@ class Replica:
             if request.prefill_started_ps == UNSEEN:
                 request.prefill_started_ps = at_ps
             if request.cached < 0:
-                request.cached = found * self.block_tokens
+                request.cached = found * rule.block_tokens
             blocks = rule.blocks_of(target if rule.whole_prompt else earlier + chunk)
             self.kv.admit(request, found, blocks, earlier + chunk)
             request.computed = earlier
@@ -524,9 +426,9 @@ class Replica:
 
     def _plan_prompts(self, at_ps: int) -> None:
         """Plan one iteration with prompt tokens in it."""
-        decodes, context = self.decodes, self.context
-        if self._stands:
-            decodes = context = 0
+        decodes = context = 0
+        if not self._stands:
+            decodes, context = self.decodes.count, self.decodes.context
         costs = self.costs
         duration_ps = self._iteration_ps(decodes, context, self._new)
         level_mw = costs.prefill_mw
@@ -537,11 +439,7 @@ class Replica:
             level_mw = (share_mw + level_mw * (duration_ps - alone_ps)) // duration_ps
         self.meter.set(at_ps, level_mw)
         self._stale_power = True
-        self.steps = 1
-        self.first_ps = duration_ps
-        self.growth_ps = 0
-        self.plan_start = at_ps
-        self.plan_end = at_ps + duration_ps
+        self._plan(at_ps, duration_ps, 0, 1)
 
     def _iteration_ps(self, decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> int:
         return self.costs.iteration_ps(decodes, context, chunks)
@@ -549,22 +447,19 @@ class Replica:
     def _plan_decodes(self, at_ps: int, *, single: bool) -> None:
         """Plan a run of pure decode, of one iteration if `single`."""
         decodes, costs = self.decodes, self.costs
-        first = self._iteration_ps(decodes, self.context, ())
-        growth = costs.context_ps * decodes
         steps = 1
         if self._leap and costs.leaps and not single:
-            ends = self.ends
-            while ends[0][2].token != ends[0][1]:
-                heappop(ends)
-            steps = self._most_steps(ends[0][0] - self.generation)
-        self.steps = steps
-        self.first_ps = first
-        self.growth_ps = growth
-        self.plan_start = at_ps
-        self.plan_end = at_ps + run_ps(first, growth, steps)
+            free = self.kv.free + self._grown - self.rule.spare_block
+            steps = decodes.most_steps(decodes.steps_left(), free)
+        first_ps = costs.iteration_ps(decodes.count, decodes.context, ())
+        self._plan(at_ps, first_ps, costs.context_ps * decodes.count, steps)
         if self._stale_power:
-            self._stale_power = False
-            self.meter.set(at_ps, costs.decode_mw(decodes, self.context))
+            self._set_decode_power(at_ps)
+
+    def _set_decode_power(self, at_ps: int) -> None:
+        """Draw what a batch of decodes draws, as it is when it has come together."""
+        self._stale_power = False
+        self.meter.set(at_ps, self.costs.decode_mw(self.decodes.count, self.decodes.context))
 
     def _prompt_done(self, request: Request, at_ps: int) -> None:
         """Emit the token that a finished prompt gives, and go on to decode, hand over or end."""
@@ -583,36 +478,16 @@ class Replica:
             self.kv.give(request, self.rule.blocks_of(context))
             self.done.append(request)
             return
-        self._start_decode(request, context, remaining)
+        self.decodes.start(request, context, remaining)
 
-    def _start_decode(self, request: Request, context: int, remaining: int) -> None:
-        """Let a request decode from the next iteration on."""
-        generation = self.generation
-        size = self.block_tokens
-        phase = request.phase = (generation - context) % size
-        self.phases[phase] += 1
-        self.phases[phase + size] += 1
-        request.base = context - generation
-        request.end = generation + remaining
-        token = request.token = self._join_token
-        self._join_token = token + 1
-        self.decodes += 1
-        self.context += context
-        heappush(self.ends, (request.end, token, request))
-
-    def _answered(self, request: Request, context: int) -> None:
+    def _answered(self, request: Request) -> None:
         """See a request off whose last token is out."""
-        self._leave_decode(request, context)
-        self.kv.give(request, self.rule.blocks_of(context))
+        blocks = self.rule.blocks_of(self.decodes.context_of(request))
+        self._leave_decode(request)
+        self.kv.give(request, blocks)
 
-    def _leave_decode(self, request: Request, context: int) -> None:
-        size = self.block_tokens
-        phase = request.phase
-        self.phases[phase] -= 1
-        self.phases[phase + size] -= 1
-        self.decodes -= 1
-        self.context -= context
-        request.token = -1
+    def _leave_decode(self, request: Request) -> None:
+        self.decodes.leave(request)
         self._stale_power = True
 
 

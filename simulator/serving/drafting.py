@@ -8,10 +8,12 @@ taken singly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from simulator.serving.batch_rule import BatchRule
 from simulator.serving.batching import Replica
+from simulator.serving.decodes import Decodes
 from simulator.serving.request import Request
 
 _MASK: Final = (1 << 64) - 1
@@ -31,76 +33,110 @@ def uniform_64(number: int, emitted: int, seed: int) -> int:
     return state ^ (state >> 31)
 
 
+class DraftingDecodes(Decodes):
+    """Decodes of uneven pace; `Request.base` is the context, `phase` the blocks held.
+
+    Parameters
+    ----------
+    rule
+        How many tokens a pass drafts.
+    running
+        The batch.
+    """
+
+    __slots__ = ("_rule", "_running")
+
+    def __init__(self, rule: BatchRule, running: Mapping[int, Request]) -> None:
+        super().__init__(rule.block_tokens)
+        self._rule = rule
+        self._running = running
+
+    def __iter__(self) -> Iterator[Request]:
+        return (request for request in self._running.values() if request.token >= 0)
+
+    def start(self, request: Request, context: int, remaining: int) -> None:
+        """Let a request decode from the next iteration on."""
+        request.base = context
+        request.phase = self._rule.blocks_of(context)
+        request.token = self._joined
+        self._joined += 1
+        self.count += 1
+        self.context += context
+
+    def leave(self, request: Request) -> None:
+        """Let a request decode no more."""
+        self.count -= 1
+        self.context -= request.base
+        request.token = -1
+
+    def context_of(self, request: Request) -> int:
+        """Return the tokens that a request remembers."""
+        return request.base
+
+    def emitted(self, request: Request) -> int:
+        """Return the tokens that a request has out."""
+        return request.emitted
+
+    def emit(self, steps: int) -> Sequence[Request]:
+        """Let accepted drafts come out of each; return those that are over, which then must leave."""
+        rule = self._rule
+        self.generation += 1
+        over = []
+        for request in self:
+            bits = uniform_64(request.number, request.emitted, rule.draft_seed)
+            accepted = sum(bits < bound for bound in rule.draft_thresholds)
+            tokens = min(1 + accepted, request.output - request.emitted)
+            request.emitted += tokens
+            request.base += tokens
+            self.context += tokens
+            if request.emitted == request.output:
+                over.append(request)
+        return over
+
+    def missing(self, request: Request) -> int:
+        """Return the blocks that one needs for its next token and the drafts."""
+        return max(0, self._rule.blocks_of(request.base + 1 + self._rule.drafts) - request.phase)
+
+    def need(self) -> int:
+        """Return how many blocks they need for their next tokens."""
+        return sum(map(self.missing, self))
+
+    def needs_block(self, request: Request) -> bool:
+        """Whether one needs a block for its next token."""
+        return self.missing(request) > 0
+
+    def growth_blocks(self, steps: int) -> int:
+        """Return 0: blocks are had before a pass, not over it."""
+        return 0
+
+
 class DraftingReplica(Replica):
-    """A replica whose decodes check drafts; `Request.base` is the context, `phase` the blocks held."""
+    """A replica whose decodes check drafts."""
 
     __slots__ = ()
 
-    def finish(self, at_ps: int) -> None:
-        """End the planned iteration: accepted drafts come out, requests finish."""
-        rule = self.rule
-        self.iterations += 1
-        self.leaps += 1
-        if not self._stands:
-            self.generation += 1
-            for request in [other for other in self.running.values() if other.token >= 0]:
-                bits = uniform_64(request.number, request.emitted, rule.draft_seed)
-                accepted = sum(bits < bound for bound in rule.draft_thresholds)
-                tokens = min(1 + accepted, request.output - request.emitted)
-                request.emitted += tokens
-                request.base += tokens
-                self.context += tokens
-                if request.emitted == request.output:
-                    self._answered(request, request.base)
-                    del self.running[request.order]
-                    self.done.append(request)
-        self._finish_prompts(at_ps)
+    decodes: DraftingDecodes
+
+    def _no_decodes(self) -> DraftingDecodes:
+        return DraftingDecodes(self.rule, self.running)
 
     def _emitted(self, request: Request, at_ps: int) -> int:
         return request.emitted
 
-    def _needed(self, request: Request) -> int:
-        """Return the blocks that a decode needs for its next token and the drafts."""
-        return max(0, self.rule.blocks_of(request.base + 1 + self.rule.drafts) - request.phase)
-
-    def _needs_block(self, request: Request) -> bool:
-        return self._needed(request) > 0
-
-    def _decode_need(self) -> int:
-        return sum(self._needed(request) for request in self.running.values() if request.token >= 0)
-
     def _grow(self) -> None:
-        for request in self.running.values():
-            if request.token >= 0:
-                more = self._needed(request)
-                request.phase += more
-                self.kv.take(more)
-
-    def _growth_blocks(self, steps: int) -> int:
-        return 0
+        for request in self.decodes:
+            more = self.decodes.missing(request)
+            request.phase += more
+            self.kv.take(more)
 
     def _stop_decode(self, victim: Request) -> tuple[int, int]:
         context = victim.base
-        self._leave_decode(victim, context)
+        self._leave_decode(victim)
         return context, victim.phase
 
-    def _start_decode(self, request: Request, context: int, remaining: int) -> None:
-        request.base = context
-        request.phase = self.rule.blocks_of(context)
-        request.token = self._join_token
-        self._join_token += 1
-        self.decodes += 1
-        self.context += context
-
-    def _answered(self, request: Request, context: int) -> None:
-        self._leave_decode(request, context)
+    def _answered(self, request: Request) -> None:
+        self._leave_decode(request)
         self.kv.give(request, request.phase)
-
-    def _leave_decode(self, request: Request, context: int) -> None:
-        self.decodes -= 1
-        self.context -= context
-        request.token = -1
-        self._stale_power = True
 
     def _iteration_ps(self, decodes: int, context: int, chunks: Sequence[tuple[int, int]]) -> int:
         return self.costs.checking_ps(
@@ -109,12 +145,7 @@ class DraftingReplica(Replica):
 
     def _plan_decodes(self, at_ps: int, *, single: bool) -> None:
         self._grow()
-        duration_ps = self._iteration_ps(self.decodes, self.context, ())
-        self.steps = 1
-        self.first_ps = duration_ps
-        self.growth_ps = 0
-        self.plan_start = at_ps
-        self.plan_end = at_ps + duration_ps
+        duration_ps = self._iteration_ps(self.decodes.count, self.decodes.context, ())
+        self._plan(at_ps, duration_ps, 0, 1)
         if self._stale_power:
-            self._stale_power = False
-            self.meter.set(at_ps, self.costs.decode_mw(self.decodes, self.context))
+            self._set_decode_power(at_ps)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from simulator.serving.batching import Replica
-from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
+from simulator.serving.plan import Planned
 from simulator.serving.power_meter import PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.request import Request
@@ -33,7 +33,7 @@ class GroupPower(PowerMeter):
         self.level_mw = level_mw
 
 
-class LockstepReplica:
+class LockstepReplica(Planned):
     """Groups that advance together, to the crowd one replica; see `batching.Replica`.
 
     Parameters
@@ -45,6 +45,7 @@ class LockstepReplica:
     """
 
     def __init__(self, make: Callable[[PowerMeter], Replica], meter: PowerMeter) -> None:
+        super().__init__()
         first = make(GroupPower(meter.since_ps))
         self.groups = [first]
         self.groups += [make(GroupPower(meter.since_ps)) for _ in range(first.costs.groups - 1)]
@@ -56,14 +57,6 @@ class LockstepReplica:
         self.begun: list[Request] = []
         self.done: list[Request] = []
         self._order = 0
-        self.plan_start = 0
-        self.plan_end = NEVER
-        self.steps = 0
-        self.first_ps = 0
-        self.growth_ps = 0
-        self.boundary = False
-        self.iterations = 0
-        self.leaps = 0
         self._draw(meter.since_ps)
 
     # what there is to see --------------------------------------------------------------------
@@ -164,16 +157,6 @@ class LockstepReplica:
 
     # iterations ------------------------------------------------------------------------------
 
-    def cut(self, after_ps: int) -> bool:
-        """End the planned leap at its first boundary later than `after_ps`; return whether it shrank."""
-        if self.steps <= 1:
-            return False
-        steps = steps_within(self.first_ps, self.growth_ps, after_ps - self.plan_start) + 1
-        if steps >= self.steps:
-            return False
-        self._agree(steps)
-        return True
-
     def finish(self, at_ps: int) -> None:
         """End the planned iterations of all groups, which must end now."""
         self.iterations += self.steps
@@ -201,8 +184,7 @@ class LockstepReplica:
         if busy:
             self._pace(busy, at_ps)
         else:
-            self.plan_end = NEVER
-            self.steps = 0
+            self._rest()
         self._draw(at_ps)
 
     def _pace(self, busy: list[Replica], at_ps: int) -> None:
@@ -213,23 +195,25 @@ class LockstepReplica:
             (self.costs.beside_ps(group.first_ps, new, together), group.growth_ps)
             for group, new in zip(busy, tokens, strict=True)
         ]
-        first, growth = self.first_ps, self.growth_ps = max(paces)
+        first, growth = max(paces)
         steps = min(group.steps for group in busy)
         for other_first, other_growth in paces:
             if other_growth > growth:
                 # Its context grows faster: from some step on it is the slowest.
                 steps = min(steps, (first - other_first) // (other_growth - growth) + 1)
-        self.plan_start = at_ps
-        self._agree(steps)
+        self._plan(at_ps, first, growth, steps)
+        self._agree()
 
-    def _agree(self, steps: int) -> None:
+    def _keep_to(self, steps: int) -> None:
+        super()._keep_to(steps)
+        self._agree()
+
+    def _agree(self) -> None:
         """Let all groups that have a plan keep to this one."""
-        self.steps = steps
-        self.plan_end = self.plan_start + run_ps(self.first_ps, self.growth_ps, steps)
         for group in self.groups:
             if group.plan_end != NEVER:
                 group.first_ps, group.growth_ps = self.first_ps, self.growth_ps
-                group.steps, group.plan_end = steps, self.plan_end
+                group.steps, group.plan_end = self.steps, self.plan_end
 
     def _stirred(self, group: Replica, after_ps: int, *, stirred: bool) -> bool:
         """Make the replica stand at the first boundary at which a group can go on with something new."""
@@ -237,7 +221,7 @@ class LockstepReplica:
             return stirred
         if group.plan_end == NEVER:
             return self.cut(after_ps)
-        self._agree(group.steps)
+        self._keep_to(group.steps)
         return True
 
     def _draw(self, at_ps: int) -> None:

@@ -8,7 +8,6 @@ from simulator.serving.arrival_buffer import ArrivalBuffer
 from simulator.serving.crowd import SetWeights
 from simulator.serving.crowd_books import BIN_PS, Flying
 from simulator.serving.crowd_in_full import CrowdInFull
-from simulator.serving.door import Door
 from simulator.serving.fleet import AnyReplica, Fleet
 from simulator.serving.hand_over import HandOver
 from simulator.serving.kv_transfers import KvTransfers
@@ -17,6 +16,7 @@ from simulator.serving.picoseconds import NEVER
 from simulator.serving.request import Request
 from simulator.serving.routers import Dispatch, SiteShares
 from simulator.serving.service_rules import ServiceRules
+from simulator.serving.tier_queue import TierQueue
 from simulator.serving.user_arrivals import UserArrivals
 from simulator.workload.requests import RequestSource
 from simulator.workload.user_loop import UserLoop
@@ -65,7 +65,7 @@ class TwinCrowd(CrowdInFull):
         super().__init__(rules, fleet, arrivals)
         self._dispatch = Dispatch(rules.router)
         self._entry_stages = [f"entry {cell}" for cell in range(rules.simulated_cells)]
-        self._door = Door(len(rules.tiers))
+        self._door = TierQueue(len(rules.tiers))
         """Requests that no open replica is there for."""
         transfers = KvTransfers(rules.kv_bytes_per_token, rules.transfer_bytes_per_s, BIN_PS)
         self._hand_over = HandOver(fleet, self._dispatch, transfers)

@@ -325,7 +325,7 @@ class OneGroup(Fleet):
                 "costs": plain.costs,
                 "kv_blocks": plain.blocks,
                 "rule": plain.rule,
-                "tiers": len(plain.waiting),
+                "tiers": len(plain.waiting.tiers),
                 "meter": meter,
                 "leap": self._leap,
             }
