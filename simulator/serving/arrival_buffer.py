@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simulator.serving.picoseconds import NEVER, PS_PER_S, many_to_ps, split_ps, to_ps
 from simulator.serving.request import Request
-from simulator.workload.requests import RequestSource, RequestTable
+from simulator.workload.requests import Prefixes, RequestSource, RequestTable
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -141,27 +141,36 @@ class ArrivalBuffer:
             block.output_tokens,
             block.tier,
         )
+        prefixes = block.prefixes
         if self._simulated < self._cells:
             kept = numbers % self._cells < self._simulated
             numbers, arrived_s = numbers[kept], arrived_s[kept]
             prompt, output, tier = prompt[kept], output[kept], tier[kept]
+            prefixes = None if prefixes is None else prefixes.chosen(kept)
         if len(arrived_s) and to_ps(float(arrived_s[0] - self._origin_s)) < after_ps:
             raise ValueError(
                 f"service {self._service}: a request arrives at {float(arrived_s[0])} s, "
                 "before others that were given earlier"
             )
-        if block.prefixes is not None:
-            kept = np.isin(np.arange(self._seen - count, self._seen), numbers)
-            prefixes = block.prefixes.chosen(kept)
-            edges, names = prefixes.offsets.tolist(), prefixes.hashes.tolist()
-            more = [tuple(names[start:stop]) for start, stop in itertools.pairwise(edges)]
-            self._pieces = self._pieces[self._position :] + more
-        elif self._pieces:
-            self._pieces = self._pieces[self._position :] + [()] * len(numbers)
-        self._store(numbers, arrived_s - self._origin_s, prompt, output, tier)
+        self._store(numbers, arrived_s - self._origin_s, prompt, output, tier, prefixes)
 
-    def _store(self, numbers: Ints, arrived_s: Floats, prompt: Ints, output: Ints, tier: Ints) -> None:
+    def _store(
+        self,
+        numbers: Ints,
+        arrived_s: Floats,
+        prompt: Ints,
+        output: Ints,
+        tier: Ints,
+        prefixes: Prefixes | None,
+    ) -> None:
         done = self._position
+        if prefixes is not None:
+            edges, names = prefixes.offsets.tolist(), prefixes.hashes.tolist()
+            # Earlier ones may have come without.
+            unread = self._pieces[done:] or [()] * (len(self._arrived) - done)
+            self._pieces = unread + [tuple(names[start:stop]) for start, stop in itertools.pairwise(edges)]
+        elif self._pieces:
+            self._pieces = self._pieces[done:] + [()] * len(numbers)
         self._arrived = self._arrived[done:] + many_to_ps(arrived_s)
         self._prompt = self._prompt[done:] + prompt.tolist()
         self._output = self._output[done:] + output.tolist()
@@ -184,6 +193,9 @@ class ArrivalColumns(ArrivalBuffer):
         self._whole_s = np.empty(0, np.int64)
         self._rest_ps = np.empty(0, np.int64)
         self._table = np.empty((0, 4), np.int64)
+        self._edges = np.zeros(1, np.int64)
+        self._names = np.empty(0, np.int64)
+        """What prompts begin with: those of request i are names edges[i] up to edges[i + 1]."""
         self._given = 0
         """Where the columns that were given last begin."""
         super().__init__(service, source, origin_s, cells, simulated)
@@ -207,6 +219,11 @@ class ArrivalColumns(ArrivalBuffer):
         )
         return arrived, self._table[first:]
 
+    def names(self) -> tuple[Ints, Ints]:
+        """Return where the names of each of the last columns' requests begin (and end), and the names."""
+        edges = self._edges[self._given :]
+        return edges - edges[0], self._names[edges[0] :]
+
     def read(self, count: int) -> None:
         """Say how many requests of the last columns have been read."""
         self._position = self._given + count
@@ -223,8 +240,22 @@ class ArrivalColumns(ArrivalBuffer):
     def _at(self, index: int) -> int:
         return int(self._whole_s[index]) * PS_PER_S + int(self._rest_ps[index])
 
-    def _store(self, numbers: Ints, arrived_s: Floats, prompt: Ints, output: Ints, tier: Ints) -> None:
+    def _store(
+        self,
+        numbers: Ints,
+        arrived_s: Floats,
+        prompt: Ints,
+        output: Ints,
+        tier: Ints,
+        prefixes: Prefixes | None,
+    ) -> None:
         done = self._position
+        begun = self._edges[done]
+        counts = np.zeros(len(numbers), np.int64) if prefixes is None else np.diff(prefixes.offsets)
+        more = np.cumsum(counts) + (len(self._names) - begun)
+        self._edges = np.concatenate((self._edges[done:] - begun, more))
+        hashes = self._names[:0] if prefixes is None else prefixes.hashes
+        self._names = np.concatenate((self._names[begun:], hashes))
         whole_s, rest_ps = split_ps(arrived_s)
         table = np.stack((numbers, prompt, output, tier), axis=1).astype(np.int64, copy=False)
         self._whole_s = np.concatenate((self._whole_s[done:], whole_s))

@@ -20,7 +20,8 @@ from simulator.serving.crowd_in_full import CrowdInFull
 from simulator.serving.kernel import NEVER64
 from simulator.serving.ledger import FAILED, HOUR_PS, OK, RETRIED, SHED, Counters
 from simulator.serving.picoseconds import to_ps
-from simulator.serving.routers import LeastOutstanding, RoundRobin, SiteShares
+from simulator.serving.prefix_arrays import name_arrivals
+from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin, SiteShares
 from simulator.serving.service_rules import ServiceRules
 from simulator.workload.requests import RequestSource, RequestTable
 
@@ -31,6 +32,7 @@ _WINDOW_PS: Final = 10**18
 _ROUTERS: Final[dict[type, int]] = {
     RoundRobin: kernel.ROUND_ROBIN,
     LeastOutstanding: kernel.LEAST_OUTSTANDING,
+    PrefixAware: kernel.PREFIX_AWARE,
 }
 
 announce(kernel.__name__)
@@ -60,6 +62,7 @@ class CompiledCrowd(CrowdInFull):
             start_ps=to_ps(-rules.origin_s),
             rows=rules.rows,
             attention_data_parallel=rules.attention_data_parallel,
+            piece_tokens=rules.piece_tokens,
         )
         arrivals = ArrivalColumns(rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells)
         super().__init__(rules, fleet, arrivals)
@@ -68,6 +71,8 @@ class CompiledCrowd(CrowdInFull):
         k.crowd[kernel.CELLS] = rules.cells
         k.crowd[kernel.ROUTER] = _ROUTERS[type(rules.router)]
         k.crowd[kernel.ROWS_WANTED] = rules.rows
+        if isinstance(rules.router, PrefixAware):
+            k.crowd[kernel.MOST_AHEAD] = min(rules.router.most_ahead, 1 << 32)
         self._weights: dict[str, float] = {}
         self._load()
 
@@ -101,9 +106,12 @@ class CompiledCrowd(CrowdInFull):
                 fleet.room_for_rows(len(fleet.k.rows))
             elif why == kernel.MORE_REQUESTS:
                 fleet.more_requests()
+            elif why == kernel.MORE_SHELVES:
+                fleet.more_shelves()
             else:
                 return why
-            what = kernel.ADVANCE
+            if what == kernel.DEAL:
+                what = kernel.PLAN
 
     def _move_base(self) -> None:
         self._hand_in()
@@ -119,6 +127,10 @@ class CompiledCrowd(CrowdInFull):
         c[kernel.ARRIVAL], c[kernel.ARRIVALS] = 0, len(arrived)
         c[kernel.KNOWN] = -1 if arrivals.drawn else fleet.shifted(arrivals.known_ps)
         fleet.k = fleet.k._replace(arrived=arrived, arriving=table)
+        if fleet.shares:
+            k = fleet.k
+            flying = k.request[:, kernel.SLOT] != kernel.UNUSED
+            fleet.k = k._replace(prefixes=name_arrivals(k.prefixes, flying, *arrivals.names()))
 
     def feed(self, block: RequestTable, known_until_s: float) -> None:
         """Append arrivals; all that arrive before `known_until_s` are then known."""
@@ -157,6 +169,8 @@ class CompiledCrowd(CrowdInFull):
             request[kernel.ATTEMPTS] += 1
             request[kernel.PREEMPTIONS] += 1
             kernel.plain(kernel.begin)(request)
+            if fleet.shares:
+                kernel.plain(kernel.begin_sharing)(k.prefixes.sharer[q])
             if request[kernel.ATTEMPTS] > self.rules.retries:
                 kernel.plain(kernel.end_row)(k, q, FAILED, replica_id, site)
             else:

@@ -14,6 +14,13 @@ from simulator.serving.kernel import NEVER64, UNSEEN64
 from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import MeterBin
+from simulator.serving.prefix_arrays import (
+    add_replica,
+    more_requests,
+    more_shelves,
+    more_slots,
+    no_prefixes,
+)
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.stability import saturated_rate_per_s
@@ -48,6 +55,8 @@ class CompiledFleet:
         Rows held at least before they must be taken. [count]
     attention_data_parallel
         Groups of each replica that split its batch and advance together. [count]
+    piece_tokens
+        Tokens of a named piece of a prompt; 0 where requests share nothing.
     """
 
     def __init__(
@@ -61,6 +70,7 @@ class CompiledFleet:
         start_ps: int,
         rows: int,
         attention_data_parallel: int = 1,
+        piece_tokens: int = 0,
     ) -> None:
         self._service = service
         self._rule = rule
@@ -88,9 +98,11 @@ class CompiledFleet:
         self._costs: list[ReplicaCosts] = []
         self._kept: dict[int, ReplicaProfile] = {}
         self._powers = 0
-        self.k = self._empty(rows)
+        self.shares = piece_tokens > 0 and rule.keeps_blocks
+        """Whether requests share what their prompts begin with."""
+        self.k = self._empty(rows, piece_tokens // rule.block_tokens)
 
-    def _empty(self, rows: int) -> kernel.State:
+    def _empty(self, rows: int, piece_blocks: int) -> kernel.State:
         size, most = self._rule.block_tokens, self._rule.max_sequences
         ints = np.int64
         crowd = np.zeros(kernel.CROWD_FIELDS, ints)
@@ -101,6 +113,8 @@ class CompiledFleet:
         crowd[kernel.BUDGET] = self._rule.token_budget
         crowd[kernel.BLOCK_TOKENS] = size
         crowd[kernel.GROUPS] = self._groups
+        crowd[kernel.PREFIXES] = int(self.shares)
+        crowd[kernel.PIECE_BLOCKS] = piece_blocks
         for field, name in CHOICES:
             crowd[field] = int(getattr(self._rule, name))
         return kernel.State(
@@ -129,8 +143,9 @@ class CompiledFleet:
             unknown=np.zeros((0, 6), ints),
             arrived=np.zeros(0, ints),
             arriving=np.zeros((0, 4), ints),
-            rows=np.zeros((rows + most + 1024, 12), ints),
+            rows=np.zeros((rows + most + 1024, 12 + self.shares), ints),
             totals=np.zeros((4, 3), ints),
+            prefixes=no_prefixes(piece_blocks),
         )
 
     @property
@@ -172,6 +187,7 @@ class CompiledFleet:
             entry=entry,
             scratch=np.zeros(max(count, len(self.site_names)), np.int64),
             unknown=grown(k.unknown),
+            prefixes=more_slots(k.prefixes, count) if self.shares else k.prefixes,
         )
         self.k.replica[old:, kernel.REPLICA_ID] = -1
         self.k.replica[old:, kernel.PLAN_END] = NEVER64
@@ -187,12 +203,18 @@ class CompiledFleet:
         wider[-1, kernel.NEXT] = self.k.crowd[kernel.FREE_REQUEST]
         self.k.crowd[kernel.FREE_REQUEST] = old
         self.k = self.k._replace(request=wider)
+        if self.shares:
+            self.k = self.k._replace(prefixes=more_requests(self.k.prefixes, count))
+
+    def more_shelves(self) -> None:
+        """Double the shelves on which named blocks stand."""
+        self.k = self.k._replace(prefixes=more_shelves(self.k.prefixes))
 
     def room_for_rows(self, more: int) -> None:
         """See to it that there is room for so many more rows."""
         held = int(self.k.crowd[kernel.ROWS])
         if held + more > len(self.k.rows):
-            wider = np.zeros((2 * (held + more), 12), np.int64)
+            wider = np.zeros((2 * (held + more), self.k.rows.shape[1]), np.int64)
             wider[:held] = self.k.rows[:held]
             self.k = self.k._replace(rows=wider)
 
@@ -306,6 +328,11 @@ class CompiledFleet:
         r[0, kernel.SITE] = self.site_names.index(command.site)
         k.waiting[taken] = -1
         k.phases[taken] = 0
+        if self.shares:
+            prefixes = self.k.prefixes
+            for row in range(*self._batches(slot).indices(len(k.replica))):
+                prefixes = add_replica(prefixes, row, command.kv_blocks, self._rule)
+            self.k = self.k._replace(prefixes=prefixes)
         self._meter_start += [0] * (slot + 1 - len(self._meter_start))
         self._host_mw += [0] * (slot + 1 - len(self._host_mw))
         self._meter_start[slot] = at_ps

@@ -79,12 +79,13 @@ class PrefixCache(KvBlocks):
             table.append(block)
         self.taken += more
         self.free = len(self._queue)
-        place = tokens // self._rule.block_tokens - 1
+        full = named = tokens // self._rule.block_tokens
         # All before the last one that has a name have one too.
-        while place >= 0 and self._name[table[place]] is None:
+        while named and self._name[table[named - 1]] is None:
+            named -= 1
+        for place in range(named, full):
             name = self._name[table[place]] = self._named(request, place)
             self._index.setdefault(name, OrderedDict())[table[place]] = None
-            place -= 1
 
     def grow(self, decodes: Iterable[Request], generation: int, more: int) -> None:
         """Let decodes have the blocks that they need up to a generation of their token clock."""

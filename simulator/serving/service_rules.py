@@ -96,3 +96,8 @@ class ServiceRules:
             raise ValueError(
                 f"service {self.name}: {self.simulated_cells} of {self.cells} cells cannot be simulated"
             )
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether requests share what their prompts begin with."""
+        return self.piece_tokens > 0 and self.rule.keeps_blocks

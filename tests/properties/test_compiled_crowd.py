@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -25,10 +26,10 @@ from simulator.serving.crowd import (
     Watch,
 )
 from simulator.serving.given_replica import GivenReplica, linear_iteration
-from simulator.serving.routers import LeastOutstanding, RoundRobin
+from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
-from simulator.workload.requests import RequestTable
+from simulator.workload.requests import Prefixes, RequestTable
 
 TICK = 2.0**-20
 
@@ -53,6 +54,20 @@ PROFILES = {groups: profiles(groups) for groups in (1, 2, 3, 4)}
 
 
 @st.composite
+def prefixes(draw, count):
+    """Names of what prompts begin with: paths in a small tree, or names that follow no rule; or none."""
+    if not draw(st.booleans()):
+        return None
+    paths = draw(st.lists(st.lists(st.integers(0, 1), max_size=8), min_size=count, max_size=count))
+    if draw(st.booleans()):
+        # A one before each path keeps the names of paths of unlike length apart.
+        paths = [list(itertools.accumulate(path, "{}{}".format, initial="1"))[1:] for path in paths]
+        paths = [[int(name, 2) for name in path] for path in paths]
+    offsets = np.cumsum([0, *map(len, paths)])
+    return Prefixes(offsets, np.array([name for path in paths for name in path], dtype=np.int64), 16)
+
+
+@st.composite
 def tables(draw):
     count = draw(st.integers(1, 50))
     grid = draw(st.sampled_from([1, 1 << 10, 1 << 14]))
@@ -61,7 +76,13 @@ def tables(draw):
     prompts = draw(st.lists(st.integers(1, 150), min_size=count, max_size=count))
     outputs = draw(st.lists(st.integers(1, 60), min_size=count, max_size=count))
     tiers = draw(st.lists(st.integers(0, 1), min_size=count, max_size=count))
-    return RequestTable(arrived_s.astype(np.float64), np.array(prompts), np.array(outputs), np.array(tiers))
+    return RequestTable(
+        arrived_s.astype(np.float64),
+        np.array(prompts),
+        np.array(outputs),
+        np.array(tiers),
+        prefixes=draw(prefixes(count)),
+    )
 
 
 @st.composite
@@ -86,7 +107,8 @@ def services(draw):
         ttft_slo_s=(1.0, 5.0),
         tpot_slo_s=draw(st.sampled_from([(math.inf, math.inf), (0.05, math.inf), (0.2, 0.02)])),
         rule=batch,
-        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding()])),
+        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(), PrefixAware(1)])),
+        piece_tokens=batch.block_tokens * draw(st.sampled_from([0, 1, 2, 4, 32])),
         retries=draw(st.integers(0, 2)),
         rows=draw(st.sampled_from([3, 1 << 16])),
         origin_s=draw(st.sampled_from([0.0, -1500.0])),

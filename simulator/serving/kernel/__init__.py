@@ -7,8 +7,8 @@ owner moves on, so that they fit 64 bits. A call comes back wherever Python must
 an instant, and the next call goes on exactly there.
 
 `columns` are the words and `state` the arrays; `ends` and `power` what every plan writes; `batch`,
-`planning` and `routing` what replicas and the door do, `groups` those that advance together; `events`
-the loop. Numba's disk cache does
+`planning` and `routing` what replicas and the door do, `prefixes` what they remember of prompts,
+`groups` those that advance together; `events` the loop. Numba's disk cache does
 not see edits in other files, so `advance`, the one function with a cache, closes over a digest of
 all files.
 """
@@ -24,6 +24,9 @@ from simulator.serving.kernel.groups import keep_pace as keep_pace
 from simulator.serving.kernel.groups import together_mw as together_mw
 from simulator.serving.kernel.power import meter_read as meter_read
 from simulator.serving.kernel.power import power_place as power_place
+from simulator.serving.kernel.prefixes import begin_sharing as begin_sharing
+from simulator.serving.kernel.prefixes import name_home as name_home
 from simulator.serving.kernel.routing import put_last as put_last
+from simulator.serving.kernel.state import Prefixes as Prefixes
 from simulator.serving.kernel.state import State as State
 from simulator.serving.kernel.state import plain as plain

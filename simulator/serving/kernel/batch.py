@@ -6,6 +6,7 @@ from typing import Any
 
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import heap_remove, sift_up
+from simulator.serving.kernel.prefixes import give, give_up, grow
 from simulator.serving.kernel.state import compiled, inlined
 
 
@@ -43,6 +44,8 @@ def end_row(k: Any, q: int, state: int, replica_id: int, site: int) -> None:
     row[9] = r[PROMPT]
     row[10] = r[OUTPUT]
     row[11] = r[PREEMPTIONS]
+    if c[PREFIXES]:
+        row[12] = max(0, k.prefixes.sharer[q, CACHED])
     k.totals[state, 0] += 1
     k.totals[state, 1] += r[PROMPT]
     k.totals[state, 2] += r[OUTPUT]
@@ -74,6 +77,13 @@ def _leave_running(k: Any, s: int, q: int) -> None:
     last = r[RUNNING] - 1
     r[RUNNING] = last
     place = k.request[q, PLACE]
+    if k.crowd[PREFIXES]:
+        # Decodes take blocks in order of admission, and which one they take matters.
+        for after in range(place, last):
+            other = k.running[s, after + 1]
+            k.running[s, after] = other
+            k.request[other, PLACE] = after
+        return
     other = k.running[s, last]
     k.running[s, place] = other
     k.request[other, PLACE] = place
@@ -111,7 +121,10 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     remaining = request[OUTPUT] - request[EMITTED]
     if not remaining:
         _leave_running(k, s, q)
-        r[FREE] += (context + size - 1) // size
+        if k.crowd[PREFIXES]:
+            give(k, s, q)
+        else:
+            r[FREE] += (context + size - 1) // size
         _done(k, s, q)
         return
     generation = r[GENERATION]
@@ -160,14 +173,21 @@ def finish(k: Any, s: int, now: int) -> None:
     if not r[STANDS]:
         decodes = r[DECODES]
         if decodes and not r[NEW_SEQUENCES]:
-            take(r, _growth_blocks(k, s, steps) - r[GROWN])
+            more = _growth_blocks(k, s, steps) - r[GROWN]
+            if not k.crowd[PREFIXES]:
+                take(r, more)
+            elif more:
+                grow(k, s, r[GENERATION] + steps)
         r[CONTEXT] += steps * decodes
         generation = r[GENERATION] + steps
         r[GENERATION] = generation
         while r[HEAP] and k.heap_end[s, 0] <= generation:
             q = k.heap_request[s, 0]
-            size = k.crowd[BLOCK_TOKENS]
-            r[FREE] += (k.request[q, BASE] + generation + size - 1) // size
+            if k.crowd[PREFIXES]:
+                give(k, s, q)
+            else:
+                size = k.crowd[BLOCK_TOKENS]
+                r[FREE] += (k.request[q, BASE] + generation + size - 1) // size
             _leave_decode(k, s, q)
             _leave_running(k, s, q)
             _done(k, s, q)
@@ -210,8 +230,11 @@ def short(k: Any, s: int) -> bool:
 
 
 @compiled
-def preempt(k: Any, s: int) -> Any:
-    """Send the last of the worst tier back to the front of its queue; return it."""
+def preempt(k: Any, s: int, ahead: int) -> Any:
+    """Send the last of the worst tier back to the front of its queue; return it.
+
+    `ahead` is 1 where decodes have their blocks for the next token already.
+    """
     c = k.crowd
     r = k.replica[s]
     size = c[BLOCK_TOKENS]
@@ -225,15 +248,19 @@ def preempt(k: Any, s: int) -> Any:
             r[GROWN] -= 1
             blocks += 1
         _leave_decode(k, s, q)
+        named = context + ahead
     else:
         r[PARTIAL] = -1
-        context = v[COMPUTED]
+        context = named = v[COMPUTED]
         blocks = ((v[TARGET] if c[WHOLE_PROMPT] else context) + size - 1) // size
-    if c[KEEPS_BLOCKS]:
-        v[HASHED] = context // size
-        v[HELD] = blocks
-        v[MARK] = r[TAKEN] + r[FREE]
-    r[FREE] += blocks
+    if c[PREFIXES]:
+        give_up(k, s, q, named)
+    else:
+        if c[KEEPS_BLOCKS]:
+            v[HASHED] = context // size
+            v[HELD] = blocks
+            v[MARK] = r[TAKEN] + r[FREE]
+        r[FREE] += blocks
     v[TARGET] = v[PROMPT] + v[EMITTED]
     v[COMPUTED] = 0
     v[PREEMPTIONS] += 1

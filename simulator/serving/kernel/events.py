@@ -10,6 +10,7 @@ from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_first, tree_set
 from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
+from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal
 from simulator.serving.kernel.state import compiled, digest, entry
 
@@ -89,6 +90,8 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
             if c[GROUPS] > 1:
                 first = s + 1
                 last = first + c[GROUPS]
+            if c[PREFIXES] and not room_for_names(k, first, last):
+                return MORE_SHELVES
             for row in range(first, last):
                 schedule(k, row, now)
             if c[GROUPS] > 1:

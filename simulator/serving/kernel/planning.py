@@ -7,6 +7,7 @@ from typing import Any
 from simulator.serving.kernel.batch import preempt, short, take
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.power import meter_set, set_decode_power
+from simulator.serving.kernel.prefixes import enter, extend, found_blocks, grow
 from simulator.serving.kernel.state import compiled, inlined
 
 
@@ -50,11 +51,15 @@ def _next_chunk(k: Any, s: int, budget: int) -> Any:
     q = r[PARTIAL]
     computed = k.request[q, COMPUTED]
     chunk = min(k.request[q, TARGET] - computed, budget)
+    want = 0
     if not k.crowd[WHOLE_PROMPT]:
         want = (computed + chunk + size - 1) // size - (computed + size - 1) // size
         while want > r[FREE]:
-            if preempt(k, s) == q:
+            if preempt(k, s, 1) == q:
                 return 0
+    if k.crowd[PREFIXES]:
+        extend(k, s, q, want, computed + chunk)
+    else:
         take(r, want)
     r[PARTIAL] = -1
     _put_in(k, s, q, chunk)
@@ -77,7 +82,10 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         v = k.request[q]
         target = v[TARGET]
         again = 0
-        if v[HASHED]:
+        used = 0
+        if c[PREFIXES]:
+            again, used = found_blocks(k, s, q)
+        elif v[HASHED]:
             left = v[HELD] - max(0, r[TAKEN] - v[MARK])
             again = max(0, min(v[HASHED], left))
         earlier = v[COMPUTED] + again * size
@@ -92,7 +100,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
             elif chunk > budget:
                 break
         kept = r[WATERMARK] if c[WATERMARK_ALWAYS] or r[RUNNING] else 0
-        if (target + size - 1) // size + kept > r[FREE]:
+        if (target + size - 1) // size - used + kept > r[FREE]:
             break
         queue[2 * tier] = v[NEXT]
         r[WAITING] -= 1
@@ -103,12 +111,17 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         if v[STARTED] == UNSEEN64:
             v[STARTED] = now
         c[LOOKED] += target
-        if again:
-            c[HIT] += again * size
-            _find_again(k, s, q, again)
-        v[HASHED] = 0
+        c[HIT] += again * size
         held = target if c[WHOLE_PROMPT] else earlier + chunk
-        take(r, (held + size - 1) // size - again)
+        blocks = (held + size - 1) // size
+        if c[PREFIXES]:
+            enter(k, s, q, again, blocks, earlier + chunk)
+            v[COMPUTED] = earlier
+        else:
+            if again:
+                _find_again(k, s, q, again)
+            v[HASHED] = 0
+            take(r, blocks - again)
         _put_in(k, s, q, chunk)
         budget -= chunk
 
@@ -201,7 +214,7 @@ def schedule(k: Any, s: int, now: int) -> None:
         _admit_waiting(k, s, now, c[BUDGET])
         if not r[NEW_SEQUENCES]:
             while short(k, s):
-                preempt(k, s)
+                preempt(k, s, 0)
                 made_room = True
             if made_room and not r[RUNNING]:
                 made_room = False
@@ -209,13 +222,16 @@ def schedule(k: Any, s: int, now: int) -> None:
         r[STANDS] = 1 if r[NEW_SEQUENCES] else 0
     else:
         while short(k, s):
-            preempt(k, s)
+            preempt(k, s, 0)
             made_room = True
         budget = c[BUDGET] - r[DECODES]
         if r[PARTIAL] >= 0 or r[WAITING]:
             # Decodes have their blocks for the next token before anybody else asks for some.
             r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
-            take(r, r[GROWN])
+            if not c[PREFIXES]:
+                take(r, r[GROWN])
+            elif r[GROWN]:
+                grow(k, s, r[GENERATION] + 1)
         if r[PARTIAL] >= 0 and budget:
             before = r[RUNNING]
             budget -= _next_chunk(k, s, budget)

@@ -8,6 +8,7 @@ from simulator.serving.kernel.batch import begin, call, end_row
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import steps_within, tree_set
 from simulator.serving.kernel.groups import keep_pace, least_busy, waiting_in
+from simulator.serving.kernel.prefixes import begin_sharing, remembering
 from simulator.serving.kernel.state import compiled, inlined
 
 
@@ -55,8 +56,8 @@ def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
 
 
 @inlined
-def _pick(k: Any, cell: int) -> Any:
-    """Return the slot that the router gives the next request of a cell; -1 if none is open to it."""
+def _pick(k: Any, cell: int, q: int) -> Any:
+    """Return the slot that the router gives a request of a cell; -1 if none is open to it."""
     candidates = k.entry[cell]
     count = k.entries[cell]
     if not count:
@@ -101,6 +102,8 @@ def _pick(k: Any, cell: int) -> Any:
     k.turns[cell, site] = turn + 1
     if c[ROUTER] == ROUND_ROBIN:
         return int(candidates[turn % count])
+    if c[ROUTER] == PREFIX_AWARE:
+        return remembering(k, candidates, count, q)
     best = candidates[0]
     least = k.replica[best, LOAD]
     for i in range(1, count):
@@ -139,7 +142,7 @@ def _route(k: Any, q: int, after_ps: int) -> None:
     request = k.request[q]
     bound = c[MOST_QUEUED]
     cell = request[NUMBER] % c[CELLS] if c[CELLS] > 1 else 0
-    s = _pick(k, cell)
+    s = _pick(k, cell, q)
     if s < 0:
         if bound >= 0 and c[IN_LOBBY] >= bound:
             end_row(k, q, SHED, -1, -1)
@@ -178,6 +181,13 @@ def admit(k: Any, now: int) -> None:
     request[PREEMPTIONS] = 0
     request[ATTEMPTS] = 0
     begin(request)
+    if c[PREFIXES]:
+        p = k.prefixes
+        sharer = p.sharer[q]
+        at = c[ARRIVAL]
+        sharer[PIECE] = p.arriving[at - 1]
+        sharer[PIECES] = p.arriving[at] - p.arriving[at - 1]
+        begin_sharing(sharer)
     c[REQUESTS_IN] += 1
     c[PROMPTS_IN] += coming[1]
     c[OUTPUTS_IN] += coming[2]

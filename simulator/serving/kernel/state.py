@@ -48,6 +48,34 @@ def plain(function: Any) -> Any:
     return getattr(function, "py_func", function)
 
 
+class Prefixes(NamedTuple):
+    """What replicas remember of prompts that begin alike; without rows where requests share nothing.
+
+    The blocks of one piece of a prompt stand on a shelf, by their place in the piece; a directory finds
+    the shelf by the piece's name. What only its own request can find is named when that is
+    preempted, by pieces of its own.
+    """
+
+    counts: Ints
+    """(slots, CACHE_COUNTS) of each replica: blocks, first and last of its free queue, shelves."""
+    block: NDArray[np.int32]
+    """(slots, blocks, BLOCK_COLUMNS) users; neighbours in the free queue, or in its request's table;
+    shelf, -1 where it has no name; neighbours in the ring of blocks of one name, the first of which
+    stands on the shelf."""
+    shelf: NDArray[np.int32]
+    """(slots, shelves, FIRST_ON_SHELF + blocks of a piece) place in the directory; how many blocks stand
+    on it, and how many of those are in use; the blocks, -1 where there is none."""
+    directory: Ints
+    """(slots, power of two, 2) a hash table: the name of a piece, and its shelf + 1; 0 where empty."""
+    sharer: Ints
+    """(requests, SHARER_COLUMNS) of each request in flight: where its pieces' names are, and how many;
+    blocks found, named and held; its own first block without a name, and its own last one."""
+    piece: Ints
+    """(pieces,) names of the pieces of requests in flight and of those that arrive."""
+    arriving: Ints
+    """(arrivals + 1,) where in `piece` those of each arrival begin."""
+
+
 class State(NamedTuple):
     """All that a crowd is, as arrays of whole numbers, where nothing else is said."""
 
@@ -60,7 +88,7 @@ class State(NamedTuple):
     waiting: Ints
     """(slots, 2 tiers) first and last of each tier's queue."""
     running: Ints
-    """(slots, sequences) requests in the batch, in no order."""
+    """(slots, sequences) requests in the batch, in order of admission where they share prefixes."""
     prefilled: Ints
     """(slots, sequences) whose prompt is done when the plan ends."""
     heap_end: Ints
@@ -102,9 +130,10 @@ class State(NamedTuple):
     arriving: Ints
     """(arrivals, 4) number, prompt, output, tier."""
     rows: Ints
-    """(rows, 12) of requests that are over."""
+    """(rows, 12) of requests that are over; 13 where they share prefixes."""
     totals: Ints
     """(4, 3) requests, prompt and output tokens that ended, by state."""
+    prefixes: Prefixes
 
 
 def digest(folder: Path) -> int:

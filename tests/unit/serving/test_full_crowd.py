@@ -12,12 +12,18 @@ from numba.core import event
 from simulator.serving.batch_rule import ENGINES
 from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.compiling import MESSAGE, Announcer
-from simulator.serving.full_crowd import COMPILED_FROM, form_of, full_crowd
-from simulator.serving.routers import PrefixAware
+from simulator.serving.full_crowd import COMPILED_FROM, COMPILED_FROM_SHARED, form_of, full_crowd
+from simulator.serving.routers import PrefixAware, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 
+
+class Own(RoundRobin):
+    """A rule from outside."""
+
+
 RULES = ServiceRules("chat")
+SHARED = replace(RULES, router=PrefixAware(), piece_tokens=512)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +31,9 @@ RULES = ServiceRules("chat")
     [
         (RULES, COMPILED_FROM, {}, "compiled", "100,000 requests or more"),
         (RULES, COMPILED_FROM - 1, {}, "twin", "fewer than 100,000"),
-        (replace(RULES, router=PrefixAware()), 1e9, {}, "twin", "router PrefixAware is not compiled"),
+        (replace(RULES, router=Own()), 1e9, {}, "twin", "router Own is not compiled"),
+        (SHARED, COMPILED_FROM_SHARED, {}, "compiled", "10,000 requests or more"),
+        (SHARED, COMPILED_FROM_SHARED - 1, {}, "twin", "fewer than 10,000"),
         (replace(RULES, rule=ENGINES["static"]), 1e9, {}, "twin", "static batches"),
         (replace(RULES, attention_data_parallel=2), 1e9, {}, "compiled", "100,000 requests or more"),
         (RULES, 1e9, {"tabulated": True}, "twin", "a measured table"),

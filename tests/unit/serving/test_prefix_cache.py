@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from simulator.serving.batch_rule import BatchRule
+from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding, PrefixAware
@@ -18,14 +19,14 @@ from simulator.workload.requests import Prefixes, RequestTable
 PROFILE = GivenReplica(linear_iteration(fixed_s=0.1, token_s=0.01))
 
 
-@pytest.fixture
-def shared():
+@pytest.fixture(params=[TwinCrowd, CompiledCrowd])
+def shared(request):
     """Run (arrival, prompt, output, names) with pieces of 8 tokens; return the crowd and its rows."""
 
     def run(*rows, blocks=100, replicas=1, router=None, keeps=True, size=4):
         rule = BatchRule(max_sequences=8, token_budget=64, block_tokens=size, keeps_blocks=keeps)
         rules = ServiceRules("chat", rule=rule, router=router or LeastOutstanding(), piece_tokens=8)
-        crowd = TwinCrowd(rules)
+        crowd = request.param(rules)
         for number in range(replicas):
             crowd.apply(AddReplica(number, "here", "mixed", 1, PROFILE, blocks), 0.0)
         names = [list(row[3]) for row in rows]
