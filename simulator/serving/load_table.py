@@ -119,10 +119,9 @@ def load_table(
         origin_s=0.0,
         cells=1,
         simulated_cells=1,
-        rows=1 << 60,
     )
     add = [AddReplica(number, "", "mixed", gpus, profile, kv_blocks) for number in range(pooled)]
-    capacity_per_s = _drain_rate_per_s(alone, add[0], sample, rng)
+    capacity_per_s = _drain_rate_per_s(alone, add[:1], sample, rng)
     tiers = len(rules.tiers)
     latency_s = np.full((len(METRICS), tiers + 1, len(_LOADS)), np.nan)
     idle_w = gpus * profile.idle_power_w
@@ -165,7 +164,11 @@ def load_table(
 
 def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> CrowdInFull:
     tabulated = not add[0].profile.iteration.linear_in_context
-    crowd = full_crowd(rules, None, expected_requests=len(table), tabulated=tabulated)
+    # Each level asks for about as many, and the twin takes a group's plan as long as a replica's.
+    asked = len(table) * len(LEVELS) * rules.attention_data_parallel
+    # All rows are taken at the end.
+    every = replace(rules, rows=len(table) + 1)
+    crowd = full_crowd(every, None, expected_requests=asked, tabulated=tabulated)
     for command in add:
         crowd.apply(command, 0.0)
     crowd.feed(table, np.inf)
@@ -180,11 +183,12 @@ def _drawn(sample: RequestTable, arrived_s: FloatArray, rng: np.random.Generator
 
 
 def _drain_rate_per_s(
-    rules: ServiceRules, add: AddReplica, sample: RequestTable, rng: np.random.Generator
+    rules: ServiceRules, add: list[AddReplica], sample: RequestTable, rng: np.random.Generator
 ) -> float:
-    """Return the rate at which a replica with an endless queue finishes requests. [1/s]"""
-    count = MEASURED // 3 + 3 * rules.rule.max_sequences
-    crowd = _crowd(rules, [add], _drawn(sample, np.zeros(count), rng))
+    """Return the rate at which replicas with an endless queue finish requests, of one of them. [1/s]"""
+    batch = len(add) * rules.attention_data_parallel * rules.rule.max_sequences
+    count = MEASURED // 3 + 3 * batch
+    crowd = _crowd(rules, add, _drawn(sample, np.zeros(count), rng))
     step_s = 60.0
     crowd.advance(0.0)
     while crowd.observe().in_flight:
@@ -192,8 +196,8 @@ def _drain_rate_per_s(
             step_s *= 1.5
     finished_s = np.sort(crowd.take_rows()["finished_s"])
     # The batch is full between the first third and where the queue runs out.
-    first, last = count // 3, count - max(1, min(rules.rule.max_sequences, count // 3))
-    return float((last - first) / (finished_s[last - 1] - finished_s[first - 1]))
+    first, last = count // 3, count - max(1, min(batch, count // 3))
+    return float((last - first) / (finished_s[last - 1] - finished_s[first - 1])) / len(add)
 
 
 def _fill(levels: FloatArray) -> None:

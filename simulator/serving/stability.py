@@ -141,11 +141,12 @@ def saturated_rate_per_s(
     prompt_tokens: float,
     output_tokens: float,
 ) -> float:
-    """Return requests per second that one replica sustains with its batch always full. [1/s]
+    """Return requests per second that a replica sustains, or a group of one, its batch always full. [1/s]
 
     A steady mixture: every iteration decodes one token of each sequence and takes in the prompt
     tokens of those that replace the finished ones, within the token budget. An upper bound: a
-    real queue is not always full, and lengths vary.
+    real queue is not always full, and lengths vary. Groups that advance together wait for the one
+    that happens to take in most prompts.
 
     Parameters
     ----------
@@ -169,9 +170,35 @@ def saturated_rate_per_s(
         batch *= rule.token_budget / tokens
         prompts *= rule.token_budget / tokens
     iteration_ps = costs.mixture_ps(batch, mean_context, prompts, prompt_tokens)
+    if costs.groups > 1:
+        most = min(_most_of(costs.groups, prompts), max(0.0, rule.token_budget - batch) / prompt_tokens)
+        alone_ps = costs.mixture_ps(batch, mean_context, most, prompt_tokens)
+        tokens = round(batch + most * prompt_tokens)
+        together = round(costs.groups * (batch + prompts * prompt_tokens))
+        iteration_ps = max(iteration_ps, costs.beside_ps(round(alone_ps), tokens, together))
     if rule.drafts:
         decodes = max(1, round(batch))
         cost = rule.draft_cost_fraction
         iteration_ps += costs.checking_ps(decodes, 0, (), rule.drafts, cost)
         iteration_ps -= costs.iteration_ps(decodes, 0, ())
     return batch / passes / iteration_ps * PS_PER_S
+
+
+def _most_of(groups: int, mean: float) -> float:
+    """Return the mean of the largest of so many independent Poisson numbers.
+
+    Examples
+    --------
+    >>> round(_most_of(1, 0.7), 9), round(_most_of(8, 1.0), 2)
+    (0.7, 2.58)
+    """
+    largest = below = 0.0
+    chance, count = math.exp(-mean), 0
+    while below < 1.0 - 1e-12:
+        below += chance
+        largest += 1.0 - min(1.0, below) ** groups
+        count += 1
+        chance *= mean / count
+        if count > mean and chance < 1e-15:
+            break
+    return largest

@@ -65,15 +65,15 @@ def replica(shared_data):
     def add(number, blocks=20_000):
         return AddReplica(number, "here", "mixed", 4, profile, blocks)
 
-    rules = ServiceRules("chat", rule=RULE, rows=1 << 60)
-    return log, add, _drain_rate_per_s(rules, add(0), log, np.random.default_rng(1))
+    rules = ServiceRules("chat", rule=RULE)
+    return log, add, _drain_rate_per_s(rules, [add(0)], log, np.random.default_rng(1))
 
 
-def served(form, replica, count, replicas=1, blocks=20_000):
+def served(form, replica, count, replicas=1, blocks=20_000, **rules):
     """Return (CPU seconds, the crowd) of so many requests, rows taken away as they come."""
     log, add, capacity_per_s = replica
     rate_per_s = LOAD * capacity_per_s * replicas
-    crowd = form(ServiceRules("chat", rule=RULE), Resampled(log, count, rate_per_s))
+    crowd = form(ServiceRules("chat", rule=RULE, **rules), Resampled(log, count, rate_per_s))
     for number in range(replicas):
         crowd.apply(add(number, blocks), 0.0)
     begun_s = time.process_time()
@@ -109,6 +109,36 @@ def test_the_kernel_beside_the_twin(replica, monkeypatch):
         )
     cpu_s, _ = served(TwinCrowd, replica, 20_000)
     print(f"twin: {20_000 / cpu_s:,.0f}")
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_attention_groups(shared_data, groups):
+    """DeepSeek-V3 on eight H200, its attention in groups that go through every pass together."""
+    log = read_requests(shared_data / "serving" / "traces" / "azure2023_conv.csv.gz", ("standard",))
+    catalog = load("quickstart").catalog
+    profile = serving_profile(
+        Architecture.from_spec(catalog.model("deepseek-v3")),
+        catalog.gpu("h200-sxm"),
+        tensor_parallel=8 // groups,
+        attention_data_parallel=groups,
+        expert_parallel=8,
+        precision="fp8",
+        most_tokens=groups * RULE.token_budget,
+    )
+
+    def add(number, blocks):
+        return AddReplica(number, "here", "mixed", 8, profile, blocks)
+
+    rules = ServiceRules("chat", rule=RULE, attention_data_parallel=groups)
+    replica = log, add, _drain_rate_per_s(rules, [add(0, 20_000)], log, np.random.default_rng(1))
+    served(CompiledCrowd, replica, 1000, attention_data_parallel=groups)
+    for form, count in ((CompiledCrowd, 200_000), (TwinCrowd, 4_000)):
+        cpu_s, crowd = served(form, replica, count, attention_data_parallel=groups)
+        iterations, plans = crowd.steps()
+        print(
+            f"\n{form.__name__}, {groups} groups: {count / cpu_s:,.0f} requests per CPU s, "
+            f"{iterations / plans:.1f} iterations a plan"
+        )
 
 
 def test_time_per_request_is_flat(replica):

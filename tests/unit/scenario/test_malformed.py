@@ -282,11 +282,6 @@ REPLACED = {
         "model: qwen3-30b-a3b\n    engine: {policy: static}\n    attention_data_parallel: 4",
         "static batches end each on its own, so groups that advance together have no effect on them",
     ),
-    "attention groups as a flow": (
-        "tensor_parallel: 4",
-        "tensor_parallel: 4\n    attention_data_parallel: 2\n    mode: fluid",
-        "mode fluid has no tables for attention groups, which wait for each other",
-    ),
     "attention groups on a measured table": (
         "engine: {preset: vllm-v1, precision: fp8}",
         "engine: {preset: vllm-v1, iteration_table: bad.yaml}\n    attention_data_parallel: 2",

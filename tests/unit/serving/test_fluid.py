@@ -10,6 +10,7 @@ import pytest
 
 from simulator.foundation.step_series import StepSeries
 from simulator.serving.batch_rule import BatchRule
+from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import (
     AddReplica,
     Limit,
@@ -26,15 +27,28 @@ from simulator.serving.fluid import FluidCrowd
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
-from simulator.serving.twin import TwinCrowd
 from simulator.telemetry.tables import TABLES
 from simulator.workload.requests import RequestTable
 
 HOUR_S = 3600.0
 
-PROFILE = GivenReplica(
-    linear_iteration(fixed_s=0.02, token_s=5e-5, sequence_s=1e-4, context_s=2e-8, most_tokens=2048)
-)
+
+def profile_of(groups=1):
+    """Return a replica; two groups share their experts and nothing else."""
+    return GivenReplica(
+        linear_iteration(
+            fixed_s=0.02,
+            token_s=5e-5 / groups,
+            expert_token_s=2e-5 * (groups > 1),
+            sequence_s=1e-4 / groups,
+            context_s=2e-8,
+            most_tokens=2048 * groups,
+            attention_groups=groups,
+        )
+    )
+
+
+PROFILE = profile_of()
 RULES = ServiceRules(
     "chat",
     tiers=("gold", "plain"),
@@ -51,12 +65,12 @@ def sampled(count, seed):
     )
 
 
-def fluid(rates_per_s, *, replicas=2, rules=RULES, seed=0, blocks=4000):
+def fluid(rates_per_s, *, replicas=2, rules=RULES, seed=0, blocks=4000, profile=PROFILE):
     hours = len(rates_per_s)
     rate = StepSeries(np.arange(hours) * HOUR_S, rates_per_s, hours * HOUR_S)
     made = FluidCrowd(rules, rate, sampled(1500, 3), np.random.default_rng(seed))
     for number in range(replicas):
-        made.apply(AddReplica(number, "here", "mixed", 2, PROFILE, blocks, host_w=100.0), 0.0)
+        made.apply(AddReplica(number, "here", "mixed", 2, profile, blocks, host_w=100.0), 0.0)
     return made
 
 
@@ -64,15 +78,17 @@ def by_hour(hours, name):
     return np.array([hours[name][i] for i, tier in enumerate(hours["tier"]) if tier == "all"])
 
 
-def test_a_fluid_morning_is_like_the_same_morning_in_full():
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_fluid_morning_is_like_the_same_morning_in_full(groups):
     """Loads of 0.05 to 0.7. The reference itself varies: 5 % on energy, 20 % on percentiles."""
     rates_per_s = [1.0, 6.0, 14.0]
-    flow = fluid(rates_per_s)
+    rules, profile = replace(RULES, attention_data_parallel=groups), profile_of(groups)
+    flow = fluid(rates_per_s, rules=rules, profile=profile)
     assert flow.advance(3 * HOUR_S) is Stop.REACHED
     flow.close(3 * HOUR_S)
-    full = TwinCrowd(RULES)
+    full = CompiledCrowd(rules)
     for number in range(2):
-        full.apply(AddReplica(number, "here", "mixed", 2, PROFILE, 4000, host_w=100.0), 0.0)
+        full.apply(AddReplica(number, "here", "mixed", 2, profile, 4000, host_w=100.0), 0.0)
     rng = np.random.default_rng(11)
     arrived_s = np.concatenate(
         [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
+from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd, cells_of
 from simulator.serving.twin import TwinCrowd
@@ -42,11 +44,20 @@ def started(made, replicas, profile, table):
 RULES = ServiceRules("chat", tiers=("gold", "plain"), ttft_slo_s=(1.0, 2.0))
 
 
-def test_a_cell_answers_as_it_does_in_the_whole_service(tenth):
+#: Two groups to a replica, whose pace is that of the one that remembers more.
+PAIR = GivenReplica(
+    linear_iteration(fixed_s=0.05, context_s=1e-4, token_s=1e-5, most_tokens=16384, attention_groups=2)
+)
+
+
+@pytest.mark.parametrize("expected", [0.0, 1e9], ids=["twin", "compiled"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_cell_answers_as_it_does_in_the_whole_service(tenth, groups, expected):
     """Round robin over n is round robin over cells and within them: request by request the same."""
     table = poisson(3.0, 600.0)
-    full = started(TwinCrowd(RULES), 8, tenth, table)
-    thin = started(ThinnedCrowd(RULES, 8, 0.25), 8, tenth, table)
+    rules, profile = replace(RULES, attention_data_parallel=groups), PAIR if groups > 1 else tenth
+    full = started(TwinCrowd(rules), 8, profile, table)
+    thin = started(ThinnedCrowd(rules, 8, 0.25, expected_requests=expected), 8, profile, table)
     for made in (full, thin):
         assert made.advance(700.0) is Stop.REACHED
     whole, sample = full.take_rows(), thin.take_rows()
