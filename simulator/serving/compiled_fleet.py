@@ -98,6 +98,8 @@ class CompiledFleet:
         self._costs: list[ReplicaCosts] = []
         self._kept: dict[int, ReplicaProfile] = {}
         self._powers = 0
+        self._counted = rule.until_done or rule.drafts > 0
+        """Whether a plan's blocks are all counted at its start."""
         self.shares = piece_tokens > 0 and rule.keeps_blocks
         """Whether requests share what their prompts begin with."""
         self.k = self._empty(rows, piece_tokens // rule.block_tokens)
@@ -117,6 +119,10 @@ class CompiledFleet:
         crowd[kernel.PIECE_BLOCKS] = piece_blocks
         for field, name in CHOICES:
             crowd[field] = int(getattr(self._rule, name))
+        rule = self._rule
+        crowd[kernel.UNTIL_DONE], crowd[kernel.DRAFTS] = rule.until_done, rule.drafts
+        crowd[kernel.DRAFT_1024] = round(rule.draft_cost_fraction * 1024)
+        accepting = [bound - 1 for bound in rule.draft_thresholds if bound]
         return kernel.State(
             crowd=crowd,
             replica=np.zeros((0, kernel.REPLICA_COLUMNS), ints),
@@ -145,6 +151,7 @@ class CompiledFleet:
             arriving=np.zeros((0, 4), ints),
             rows=np.zeros((rows + most + 1024, 12 + self.shares), ints),
             totals=np.zeros((4, 3), ints),
+            draft_bits=np.array([rule.draft_seed % (1 << 64), *accepting], np.uint64),
             prefixes=no_prefixes(piece_blocks),
         )
 
@@ -527,7 +534,7 @@ class CompiledFleet:
         ended = np.zeros(len(k.replica), np.int64)
         for place in np.unique(slot).tolist():
             r = k.replica[place]
-            if r[kernel.PLAN_END] != NEVER64 and not r[kernel.STANDS]:
+            if r[kernel.PLAN_END] != NEVER64 and not r[kernel.STANDS] and not self._rule.drafts:
                 over = at_ps - self.base_ps >= r[kernel.PLAN_END]
                 ended[place] = r[kernel.STEPS] if over else max(0, self.steps_begun(place, at_ps) - 1)
         left = k.request[decoding, kernel.END] - k.replica[slot, kernel.GENERATION]
@@ -543,7 +550,7 @@ class CompiledFleet:
             blocks = int(r[kernel.BLOCKS])
             begun = self.steps_begun(row, at_ps)
             grown = 0
-            if begun and not r[kernel.NEW_SEQUENCES]:
+            if begun and not r[kernel.NEW_SEQUENCES] and not self._counted:
                 rounds, rest = divmod(begun, size)
                 start = int(r[kernel.GENERATION]) % size
                 grown = rounds * int(r[kernel.DECODES]) + int(k.phases[row, start : start + rest].sum())

@@ -37,11 +37,8 @@ def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = 
     tabulated
         Whether iterations cost what a measured table says.
     """
-    batch = rules.rule
     reasons = (
         (type(rules.router) not in _COMPILED_ROUTERS, f"router {type(rules.router).__name__}"),
-        (batch.until_done, "static batches"),
-        (batch.drafts > 0, "speculative decoding"),
         (apart, "prefill apart from decode"),
         (tabulated, "a measured table of iterations"),
     )

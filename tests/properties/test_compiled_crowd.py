@@ -86,9 +86,22 @@ def tables(draw):
 
 
 @st.composite
+def drafts(draw, batch):
+    """Drafts that the batch's budget allows for, of any seed."""
+    most = batch.token_budget // batch.max_sequences - 1
+    return replace(
+        batch,
+        drafts=draw(st.integers(0, min(most, 5))),
+        acceptance_fraction=draw(st.sampled_from([0.0, 0.3, 0.7, 1.0])),
+        draft_cost_fraction=draw(st.sampled_from([0.0, 0.05, 0.7])),
+        draft_seed=draw(st.integers(0, (1 << 64) - 1)),
+    )
+
+
+@st.composite
 def services(draw):
-    engine = ENGINES[draw(st.sampled_from(["vllm-v1", "vllm-v0", "sarathi"]))]
-    if draw(st.booleans()):
+    engine = ENGINES[draw(st.sampled_from(["vllm-v1", "vllm-v0", "sarathi", "static"]))]
+    if not engine.until_done and draw(st.booleans()):
         # Any combination of an engine's choices, not only those that somebody built.
         chosen = {name: draw(st.booleans()) for _, name in CHOICES}
         chosen["chunked"] &= not chosen["prompts_apart"]
@@ -101,6 +114,8 @@ def services(draw):
         block_tokens=draw(st.sampled_from([1, 4, 8, 16])),
         watermark_fraction=draw(st.sampled_from([0.0, 0.05])),
     )
+    if not batch.until_done and draw(st.booleans()):
+        batch = draw(drafts(batch))
     return ServiceRules(
         "chat",
         tiers=("gold", "plain"),
@@ -108,11 +123,11 @@ def services(draw):
         tpot_slo_s=draw(st.sampled_from([(math.inf, math.inf), (0.05, math.inf), (0.2, 0.02)])),
         rule=batch,
         router=draw(st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(), PrefixAware(1)])),
-        piece_tokens=batch.block_tokens * draw(st.sampled_from([0, 1, 2, 4, 32])),
+        piece_tokens=0 if batch.drafts else batch.block_tokens * draw(st.sampled_from([0, 1, 2, 4, 32])),
         retries=draw(st.integers(0, 2)),
         rows=draw(st.sampled_from([3, 1 << 16])),
         origin_s=draw(st.sampled_from([0.0, -1500.0])),
-        attention_data_parallel=draw(st.sampled_from([1, 1, 2, 3, 4])),
+        attention_data_parallel=1 if batch.until_done else draw(st.sampled_from([1, 1, 2, 3, 4])),
     )
 
 

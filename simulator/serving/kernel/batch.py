@@ -72,13 +72,14 @@ def take(r: Any, blocks: int) -> None:
 
 
 @inlined
-def _leave_running(k: Any, s: int, q: int) -> None:
+def leave_running(k: Any, s: int, q: int) -> None:
+    """Take a request out of the batch."""
     r = k.replica[s]
     last = r[RUNNING] - 1
     r[RUNNING] = last
     place = k.request[q, PLACE]
-    if k.crowd[PREFIXES]:
-        # Decodes take blocks in order of admission, and which one they take matters.
+    if k.crowd[PREFIXES] or k.crowd[DRAFTS]:
+        # Decodes take blocks and end in order of admission, and which is first matters.
         for after in range(place, last):
             other = k.running[s, after + 1]
             k.running[s, after] = other
@@ -90,16 +91,19 @@ def _leave_running(k: Any, s: int, q: int) -> None:
 
 
 @inlined
-def _leave_decode(k: Any, s: int, q: int) -> None:
+def leave_decode(k: Any, s: int, q: int) -> None:
+    """Let a request decode no more; its blocks are the caller's."""
     r = k.replica[s]
     size = k.crowd[BLOCK_TOKENS]
-    context = k.request[q, BASE] + r[GENERATION]
+    r[DECODES] -= 1
+    r[CONTEXT] -= k.request[q, BASE] + r[GENERATION]
+    r[STALE] = 1
+    if k.crowd[DRAFTS]:
+        k.request[q, TOKEN] = -1
+        return
     phase = k.request[q, PHASE]
     k.phases[s, phase] -= 1
     k.phases[s, phase + size] -= 1
-    r[DECODES] -= 1
-    r[CONTEXT] -= context
-    r[STALE] = 1
     at = 0
     while k.heap_request[s, at] != q:
         at += 1
@@ -120,30 +124,34 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     context = request[TARGET]
     remaining = request[OUTPUT] - request[EMITTED]
     if not remaining:
-        _leave_running(k, s, q)
+        leave_running(k, s, q)
         if k.crowd[PREFIXES]:
             give(k, s, q)
         else:
             r[FREE] += (context + size - 1) // size
-        _done(k, s, q)
+        done(k, s, q)
         return
     generation = r[GENERATION]
-    phase = (generation - context) % size
-    request[PHASE] = phase
-    k.phases[s, phase] += 1
-    k.phases[s, phase + size] += 1
     request[BASE] = context - generation
     request[END] = generation + remaining
     request[TOKEN] = r[JOINED]
     r[JOINED] += 1
     r[DECODES] += 1
     r[CONTEXT] += context
+    if k.crowd[DRAFTS]:
+        request[PHASE] = (context + size - 1) // size
+        return
+    phase = (generation - context) % size
+    request[PHASE] = phase
+    k.phases[s, phase] += 1
+    k.phases[s, phase + size] += 1
     sift_up(k.heap_end[s], k.heap_request[s], k.request, r[HEAP], request[END], q)
     r[HEAP] += 1
 
 
 @inlined
-def _done(k: Any, s: int, q: int) -> None:
+def done(k: Any, s: int, q: int) -> None:
+    """See a request off whose last token is out."""
     home = k.replica[k.replica[s, HEAD]]
     home[LOAD] -= 1
     k.crowd[LOADED] -= 1
@@ -164,33 +172,40 @@ def _growth_blocks(k: Any, s: int, steps: int) -> Any:
 
 
 @inlined
-def finish(k: Any, s: int, now: int) -> None:
-    """End a replica's planned iterations: tokens come out, requests finish."""
+def finish_decodes(k: Any, s: int) -> None:
+    """Let the tokens of a replica's planned iterations come out: answers end."""
     r = k.replica[s]
+    if r[STANDS]:
+        return
     steps = r[STEPS]
-    r[ITERATIONS] += steps
+    decodes = r[DECODES]
+    if decodes and not r[NEW_SEQUENCES]:
+        more = _growth_blocks(k, s, steps) - r[GROWN]
+        if not k.crowd[PREFIXES]:
+            take(r, more)
+        elif more:
+            grow(k, s, r[GENERATION] + steps)
+    r[CONTEXT] += steps * decodes
+    generation = r[GENERATION] + steps
+    r[GENERATION] = generation
+    while r[HEAP] and k.heap_end[s, 0] <= generation:
+        q = k.heap_request[s, 0]
+        if k.crowd[PREFIXES]:
+            give(k, s, q)
+        else:
+            size = k.crowd[BLOCK_TOKENS]
+            r[FREE] += (k.request[q, BASE] + generation + size - 1) // size
+        leave_decode(k, s, q)
+        leave_running(k, s, q)
+        done(k, s, q)
+
+
+@inlined
+def finish_prompts(k: Any, s: int, now: int) -> None:
+    """Let prompts whose last chunk is through go on, and the replica stand at the boundary."""
+    r = k.replica[s]
+    r[ITERATIONS] += r[STEPS]
     r[PLANS] += 1
-    if not r[STANDS]:
-        decodes = r[DECODES]
-        if decodes and not r[NEW_SEQUENCES]:
-            more = _growth_blocks(k, s, steps) - r[GROWN]
-            if not k.crowd[PREFIXES]:
-                take(r, more)
-            elif more:
-                grow(k, s, r[GENERATION] + steps)
-        r[CONTEXT] += steps * decodes
-        generation = r[GENERATION] + steps
-        r[GENERATION] = generation
-        while r[HEAP] and k.heap_end[s, 0] <= generation:
-            q = k.heap_request[s, 0]
-            if k.crowd[PREFIXES]:
-                give(k, s, q)
-            else:
-                size = k.crowd[BLOCK_TOKENS]
-                r[FREE] += (k.request[q, BASE] + generation + size - 1) // size
-            _leave_decode(k, s, q)
-            _leave_running(k, s, q)
-            _done(k, s, q)
     for i in range(r[PREFILLED]):
         _prompt_done(k, s, k.prefilled[s, i], now)
     r[PREFILLED] = 0
@@ -201,7 +216,7 @@ def finish(k: Any, s: int, now: int) -> None:
 
 
 @compiled
-def _last_running(k: Any, s: int, decoding: bool) -> Any:
+def last_running(k: Any, s: int, decoding: bool) -> Any:
     """Return the last of the worst tier in a batch, of those that decode only if `decoding`."""
     last = -1
     for i in range(k.replica[s, RUNNING]):
@@ -226,7 +241,7 @@ def short(k: Any, s: int) -> bool:
         return bool(need > r[FREE])
     if not k.crowd[SPARE_BLOCK] or not r[DECODES]:
         return False
-    return bool(k.request[_last_running(k, s, True), PHASE] != phase)
+    return bool(k.request[last_running(k, s, True), PHASE] != phase)
 
 
 @compiled
@@ -238,16 +253,16 @@ def preempt(k: Any, s: int, ahead: int) -> Any:
     c = k.crowd
     r = k.replica[s]
     size = c[BLOCK_TOKENS]
-    q = _last_running(k, s, False)
+    q = last_running(k, s, False)
     v = k.request[q]
     if v[TOKEN] >= 0:
         context = v[BASE] + r[GENERATION]
-        blocks = (context + size - 1) // size
+        blocks = v[PHASE] if c[DRAFTS] else (context + size - 1) // size
         v[EMITTED] = v[OUTPUT] - (v[END] - r[GENERATION])
         if r[GROWN] and v[PHASE] == r[GENERATION] % size:
             r[GROWN] -= 1
             blocks += 1
-        _leave_decode(k, s, q)
+        leave_decode(k, s, q)
         named = context + ahead
     else:
         r[PARTIAL] = -1
@@ -264,7 +279,7 @@ def preempt(k: Any, s: int, ahead: int) -> Any:
     v[TARGET] = v[PROMPT] + v[EMITTED]
     v[COMPUTED] = 0
     v[PREEMPTIONS] += 1
-    _leave_running(k, s, q)
+    leave_running(k, s, q)
     queue = k.waiting[s]
     tier = v[TIER]
     v[NEXT] = queue[2 * tier]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from simulator.serving.kernel.batch import call, finish
+from simulator.serving.kernel.batch import call, finish_decodes, finish_prompts
 from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.drafting import finish_checks
 from simulator.serving.kernel.ends import tree_first, tree_set
 from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal
 from simulator.serving.kernel.state import compiled, digest, entry
+from simulator.serving.kernel.static_batch import finish_batch
 
 
 @compiled
@@ -60,8 +62,15 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
                 if c[ROWS] + running > k.rows.shape[0]:
                     return MORE_ROWS
                 for row in range(first, last):
-                    if k.replica[row, PLAN_END] == now:
-                        finish(k, row, now)
+                    if k.replica[row, PLAN_END] != now:
+                        continue
+                    if c[UNTIL_DONE]:
+                        finish_batch(k, row, now)
+                    elif c[DRAFTS]:
+                        finish_checks(k, row)
+                    else:
+                        finish_decodes(k, row)
+                    finish_prompts(k, row, now)
                 if c[GROUPS] > 1:
                     passed(k, s)
                 tree_set(k.ends, s, NEVER64)

@@ -73,9 +73,9 @@ def passed(k: Any, s: int) -> None:
 
 
 @compiled
-def _new_tokens(r: Any) -> Any:
+def _new_tokens(c: Any, r: Any) -> Any:
     """Return the new tokens of a group's first planned iteration."""
-    return r[NEW_TOKENS] + (0 if r[STANDS] else r[DECODES])
+    return r[NEW_TOKENS] + (0 if r[STANDS] else r[DECODES] * (1 + c[DRAFTS]))
 
 
 @compiled
@@ -101,7 +101,7 @@ def pace(k: Any, s: int, now: int) -> None:
     together = 0
     for row in range(first_row, last_row):
         if k.replica[row, PLAN_END] != NEVER64:
-            together += _new_tokens(k.replica[row])
+            together += _new_tokens(k.crowd, k.replica[row])
     first = -1
     growth = 0
     for row in range(first_row, last_row):
@@ -109,7 +109,7 @@ def pace(k: Any, s: int, now: int) -> None:
         if r[PLAN_END] == NEVER64:
             continue
         # Alone, a group was taken to have as many new tokens beside it in every other one.
-        mine = _new_tokens(r)
+        mine = _new_tokens(k.crowd, r)
         tokens_ps = k.tokens_ps[r[COST]]
         shared_ps = k.shared_ps[r[COST]]
         own = tokens_ps[mine] - shared_ps[mine * k.crowd[GROUPS]] + shared_ps[together]

@@ -6,9 +6,11 @@ from typing import Any
 
 from simulator.serving.kernel.batch import preempt, short, take
 from simulator.serving.kernel.columns import *
+from simulator.serving.kernel.drafting import checking_ps, grow_checks, short_of_checks
 from simulator.serving.kernel.power import meter_set, set_decode_power
 from simulator.serving.kernel.prefixes import enter, extend, found_blocks, grow
 from simulator.serving.kernel.state import compiled, inlined
+from simulator.serving.kernel.static_batch import form
 
 
 @compiled
@@ -158,7 +160,11 @@ def _plan_prompts(k: Any, s: int, now: int) -> None:
         + (cost[PAIR_PS_1024] * r[NEW_PAIRS] >> PAIR_SHIFT)
     )
     if decodes:
-        alone_ps = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * context
+        tokens_ps = k.tokens_ps[r[COST]]
+        alone_ps = tokens_ps[decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * context
+        if k.crowd[DRAFTS]:
+            duration_ps += checking_ps(k.crowd, tokens_ps, decodes, r[NEW_TOKENS] + decodes)
+            alone_ps += checking_ps(k.crowd, tokens_ps, decodes, decodes)
         set_decode_power(k, s, now, min(alone_ps, duration_ps), duration_ps)
     else:
         meter_set(r, now, cost[PREFILL_MW])
@@ -180,10 +186,14 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
     first = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * r[CONTEXT]
     growth = cost[CONTEXT_PS] * decodes
     steps = 1
-    if not single:
+    if k.crowd[DRAFTS]:
+        grow_checks(k, s)
+        growth = 0
+        first += checking_ps(k.crowd, k.tokens_ps[r[COST]], decodes, decodes)
+    elif not single:
         steps = k.heap_end[s, 0] - r[GENERATION]
         free = r[FREE] + r[GROWN] - k.crowd[SPARE_BLOCK]
-        if (steps // size + 1) * decodes > free:
+        if (steps // size + 1) * decodes > free and not k.crowd[UNTIL_DONE]:
             steps = max(1, min(steps, _steps_until_full(k, s, free)))
         while steps > 1 and steps * (first + 0.5 * growth * steps) > LONGEST_PS:
             steps //= 2
@@ -195,6 +205,11 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
     if r[STALE]:
         r[STALE] = 0
         set_decode_power(k, s, now, 0, 0)
+
+
+@inlined
+def _short(k: Any, s: int) -> bool:
+    return bool(short_of_checks(k, s) if k.crowd[DRAFTS] else short(k, s))
 
 
 @inlined
@@ -210,10 +225,13 @@ def schedule(k: Any, s: int, now: int) -> None:
     r[NEW_TOKENS] = 0
     r[NEW_PAIRS] = 0
     made_room = False
-    if c[PROMPTS_APART]:
+    if c[UNTIL_DONE]:
+        if not r[RUNNING]:
+            form(k, s, now)
+    elif c[PROMPTS_APART]:
         _admit_waiting(k, s, now, c[BUDGET])
         if not r[NEW_SEQUENCES]:
-            while short(k, s):
+            while _short(k, s):
                 preempt(k, s, 0)
                 made_room = True
             if made_room and not r[RUNNING]:
@@ -221,17 +239,20 @@ def schedule(k: Any, s: int, now: int) -> None:
                 _admit_waiting(k, s, now, c[BUDGET])
         r[STANDS] = 1 if r[NEW_SEQUENCES] else 0
     else:
-        while short(k, s):
+        while _short(k, s):
             preempt(k, s, 0)
             made_room = True
-        budget = c[BUDGET] - r[DECODES]
+        budget = c[BUDGET] - r[DECODES] * (1 + c[DRAFTS])
         if r[PARTIAL] >= 0 or r[WAITING]:
             # Decodes have their blocks for the next token before anybody else asks for some.
-            r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
-            if not c[PREFIXES]:
-                take(r, r[GROWN])
-            elif r[GROWN]:
-                grow(k, s, r[GENERATION] + 1)
+            if c[DRAFTS]:
+                grow_checks(k, s)
+            else:
+                r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
+                if not c[PREFIXES]:
+                    take(r, r[GROWN])
+                elif r[GROWN]:
+                    grow(k, s, r[GENERATION] + 1)
         if r[PARTIAL] >= 0 and budget:
             before = r[RUNNING]
             budget -= _next_chunk(k, s, budget)

@@ -126,9 +126,10 @@ def put_last(queue: Any, request: Any, tier: int, q: int) -> None:
 
 
 @compiled
-def _fits(c: Any, r: Any, tokens: int) -> bool:
-    """Return whether a request that has so many tokens in the end could run on a replica alone."""
-    if not c[CHUNKED] and tokens > c[BUDGET]:
+def _fits(c: Any, r: Any, prompt: int, output: int) -> bool:
+    """Return whether a request of this size could run on a replica alone."""
+    tokens = prompt + output - 1 + c[DRAFTS]
+    if not c[CHUNKED] and (prompt if c[UNTIL_DONE] else tokens) > c[BUDGET]:
         return False
     size = c[BLOCK_TOKENS]
     kept = r[WATERMARK] if c[WATERMARK_ALWAYS] else 0
@@ -155,7 +156,7 @@ def _route(k: Any, q: int, after_ps: int) -> None:
     waiting = r[WAITING]
     if c[GROUPS] > 1:
         waiting = waiting_in(k, s)
-    fits = _fits(c, r, request[PROMPT] + request[OUTPUT] - 1)
+    fits = _fits(c, r, request[PROMPT], request[OUTPUT])
     if not fits or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return

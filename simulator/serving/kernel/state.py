@@ -134,6 +134,8 @@ class State(NamedTuple):
     totals: Ints
     """(4, 3) requests, prompt and output tokens that ended, by state."""
     prefixes: Prefixes
+    draft_bits: NDArray[np.uint64]
+    """(1 + drafts,) the seed of drafts; greatest 64 bits that accept at least 1, 2, ... of them."""
 
 
 def digest(folder: Path) -> int:
