@@ -378,7 +378,7 @@ class ServiceBuilder:
 
     def _piece_tokens(self, service: Service, rule: BatchRule) -> int:
         """Return the tokens of a named piece of the prompts; 0 where they share nothing."""
-        named = service.path is not None and service.mode != "fluid" and rule.keeps_blocks
+        named = service.path is not None and rule.keeps_blocks
         prefixes = self._log(service).prefixes if named else None
         if prefixes is not None:
             return prefixes.tokens
@@ -386,7 +386,7 @@ class ServiceBuilder:
             raise BuildError(
                 f"workloads.{service.name}.router: prefix-aware has no effect: nothing is known of what "
                 "prompts begin with; it needs a log with prefixes (Mooncake's hash_ids), an engine that "
-                "caches them (vllm-v1, or prefix_caching) and mode full or thinned"
+                "caches them (vllm-v1, or prefix_caching)"
             )
         return 0
 

@@ -1,6 +1,6 @@
 """A service as a flow: how many requests an hour, at which latency and power, none of them alone.
 
-What a replica does at a load is looked up in tables that the twin fills (`load_table`). Between
+What a replica does at a load is looked up in tables that a service in full fills (`load_table`). Between
 changes of demand or replicas the flow is constant; what exceeds capacity waits in a backlog that
 grows and shrinks linearly and adds its waiting time to the time to first token. Requests are
 conserved: in = out + backlog + shed. There are rows by hour, and no rows by request. A change of
@@ -39,7 +39,7 @@ from simulator.serving.crowd import (
 from simulator.serving.fluid_hours import FluidHours
 from simulator.serving.latency import Histogram
 from simulator.serving.ledger import no_rows
-from simulator.serving.load_table import LoadTable, load_table
+from simulator.serving.load_table import POOLED, LoadTable, load_table
 from simulator.serving.lookout import Lookout
 from simulator.serving.picoseconds import PS_PER_S, to_ps
 from simulator.serving.service_rules import ServiceRules
@@ -104,7 +104,7 @@ class FluidCrowd:
         self._rate = rate_per_s
         self._sample = sample
         self._seeds = rng
-        self._tables: dict[tuple[int, float, int, int, bool], LoadTable] = {}
+        self._tables: dict[tuple[int, float, int, int, int], LoadTable] = {}
         self._kept: dict[int, ReplicaProfile] = {}
         self._replicas: dict[int, _FluidReplica] = {}
         self._present: _Pool | None = None
@@ -119,6 +119,8 @@ class FluidCrowd:
         """Requests that wait at `since_s`."""
         self._came = self._served = self._shed = 0.0
         """Requests up to `since_s`."""
+        self._found_tokens = 0.0
+        """Prompt tokens that those served found in the cache. [tokens]"""
         self._hour_came: list[float] = []
         self._hour_backlog: list[float] = []
         self._hour_marked = 0.0
@@ -250,6 +252,7 @@ class FluidCrowd:
         )
         self._came += came
         self._served += served
+        self._found_tokens += self._tokens_found(served, span_s)
         self._shed += shed
         self._since_s, self._backlog = at_s, backlog
         if (at_s - self.rules.origin_s) % HOUR_S == 0.0:
@@ -257,10 +260,21 @@ class FluidCrowd:
             self._hour_backlog.append(backlog)
             self._hour_marked = self._came
 
+    def _tokens_found(self, served: float, span_s: float) -> float:
+        """Return the prompt tokens that so many requests find in the cache in a constant flow. [tokens]"""
+        capacity_per_s = self._pool.capacity_per_s
+        if not served or not capacity_per_s:
+            return 0.0
+        load = served / span_s / capacity_per_s
+        share = sum(count * table.capacity_per_s * table.found_at(load) for table, count in self._pool.tables)
+        return served * self._hours.prompt_tokens * share / capacity_per_s
+
     def _table(self, replica: _FluidReplica, pooled: int) -> LoadTable:
         command, rule = replica.command, self.rules.rule
         most = min(self._max_sequences or rule.max_sequences, rule.max_sequences)
-        key = (id(command.profile), replica.clock_fraction, command.kv_blocks, most, pooled > 1)
+        # What is remembered hangs on how many share the requests.
+        among = max(1, pooled if self.rules.shares_prefixes else min(pooled, POOLED))
+        key = (id(command.profile), replica.clock_fraction, command.kv_blocks, most, among)
         known = self._tables.get(key)
         if known is None:
             self._kept[id(command.profile)] = command.profile  # keeps the id from being used again
@@ -415,6 +429,7 @@ class FluidCrowd:
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit, as `crowd_books.CrowdBooks.counters` has them."""
         came, served, shed, backlog = self._flow_to(self._now_s)
+        found_tokens = self._found_tokens + self._tokens_found(served, self._now_s - self._since_s)
         came, served, shed = self._came + came, self._served + served, self._shed + shed
         prompt, output = self._hours.prompt_tokens, self._hours.output_tokens
         found = {
@@ -433,6 +448,8 @@ class FluidCrowd:
             "tokens_failed": 0.0,
             "wasted_tokens": 0.0,
             "tokens_emitted_in_flight": 0.0,
+            "prefix_tokens_looked": served * prompt,
+            "prefix_tokens_hit": found_tokens,
         }
         return {name: self.rules.weight * count for name, count in found.items()}
 

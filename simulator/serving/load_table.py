@@ -1,11 +1,11 @@
-"""How one replica answers at each load: a table made by running the twin at several rates."""
+"""How one replica answers at each load: a table made by running a service in full at several rates."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from simulator.serving.crowd import AddReplica, ReplicaProfile, Stop
 from simulator.serving.crowd_in_full import CrowdInFull
 from simulator.serving.full_crowd import full_crowd
-from simulator.serving.routers import LeastOutstanding
+from simulator.serving.log_stretch import LogStretches
+from simulator.serving.routers import BLIND, LeastOutstanding
 from simulator.serving.service_rules import ServiceRules
 from simulator.workload.requests import RequestTable
 
@@ -31,6 +32,9 @@ TURNOVERS: Final = 3.0
 
 #: Replicas that share a router in the table at most: with more, waiting hardly changes.
 POOLED: Final = 2
+
+#: A queue that never ends is fed at so many times what replicas finish.
+_BEYOND: Final = 2.0
 
 METRICS: Final = ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "e2e_p50_s", "e2e_mean_s")
 
@@ -51,12 +55,15 @@ class LoadTable:
         (n,) mean and largest GPU power of the replica, idle first. [W]
     latency_s
         (metrics, tiers + 1, n) in the order of `METRICS`; the last tier is all of them. [s]
+    found_fraction
+        (n,) share of the prompts' tokens that requests found in the cache.
     """
 
     capacity_per_s: float
     power_w: FloatArray
     largest_w: FloatArray
     latency_s: FloatArray
+    found_fraction: FloatArray
 
     def power_at(self, load: float) -> tuple[float, float]:
         """Return mean and largest GPU power of a replica at a share of its capacity. [W]"""
@@ -71,6 +78,12 @@ class LoadTable:
         low = self.latency_s[..., below]
         found: FloatArray = low + part * (self.latency_s[..., below + 1] - low)
         return found
+
+    def found_at(self, load: float) -> float:
+        """Return the share of the prompts' tokens that requests find in the cache."""
+        below, part = _between(load)
+        low, high = self.found_fraction[below : below + 2].tolist()
+        return float(low + part * (high - low))
 
     def hold_s(self, load: float, metric: str = "e2e_mean_s") -> float:
         """Return how long a request stays with a replica. [s]"""
@@ -96,7 +109,7 @@ def load_table(
     sample: RequestTable,
     rng: np.random.Generator,
 ) -> LoadTable:
-    """Run the twin at `LEVELS` of load and return what it found.
+    """Run replicas in full at `LEVELS` of load and return what came out.
 
     Parameters
     ----------
@@ -107,11 +120,16 @@ def load_table(
     replicas
         Of the service; at most `POOLED` of them share the table's router. [count]
     sample
-        Lengths and tiers to draw from; its arrivals do not matter.
+        Lengths and tiers to draw from; its arrivals do not matter. Where prompts begin alike, their
+        order and bursts do.
     rng
         Draws requests from the sample, and Poisson arrivals.
     """
-    pooled = min(replicas, POOLED)
+    shared = rules.shares_prefixes and sample.prefixes is not None
+    # Where a chat stays with who remembers it, what a replica finds hangs on all of them.
+    sticky = shared and not isinstance(rules.router, BLIND)
+    pooled = replicas if sticky else min(replicas, POOLED)
+    met = LogStretches(sample, pooled / replicas) if shared else AnyOrder(sample)
     alone = replace(
         rules,
         router=rules.router if pooled > 1 else LeastOutstanding(),
@@ -121,20 +139,32 @@ def load_table(
         simulated_cells=1,
     )
     add = [AddReplica(number, "", "mixed", gpus, profile, kv_blocks) for number in range(pooled)]
-    capacity_per_s = _drain_rate_per_s(alone, add[:1], sample, rng)
+    # So many requests fill the caches, or are all that there is to be found.
+    filling = 0
+    if shared:
+        tokens = float(np.mean(sample.prompt_tokens + sample.output_tokens))
+        held = pooled * rules.attention_data_parallel * kv_blocks * rules.rule.block_tokens
+        filling = math.ceil(min(held / tokens, len(sample) * pooled / replicas))
+    capacity_per_s = drain_rate_per_s(alone, add if shared else add[:1], met, rng, warm=filling)
+    if sticky:
+        # Dealt out all at once, before anything is remembered, requests go anywhere: once more, in time.
+        beyond_per_s = _BEYOND * capacity_per_s * pooled
+        found_per_s = drain_rate_per_s(alone, add, met, rng, warm=filling, rate_per_s=beyond_per_s)
+        capacity_per_s = max(capacity_per_s, found_per_s)
     tiers = len(rules.tiers)
     latency_s = np.full((len(METRICS), tiers + 1, len(_LOADS)), np.nan)
     idle_w = gpus * profile.idle_power_w
     power_w, largest_w = [idle_w], [idle_w]
+    found_fraction = [0.0]
     hold_s = 0.0
     for column, level in enumerate(LEVELS, start=1):
         rate_per_s = level * capacity_per_s * pooled
         # Requests stay about half as long again as at the level before.
         turned_over = math.ceil(TURNOVERS * 1.5 * hold_s * rate_per_s)
-        warm, measured = max(MEASURED // 3, turned_over), max(MEASURED, turned_over)
-        arrived_s = np.cumsum(rng.exponential(1.0 / rate_per_s, warm + measured))
-        crowd = _crowd(alone, add, _drawn(sample, arrived_s, rng))
-        begin_s, end_s = float(arrived_s[warm - 1]), float(arrived_s[-1])
+        warm, measured = max(MEASURED // 3, turned_over, filling), max(MEASURED, turned_over)
+        requests = met.drawn(warm + measured, rate_per_s, rng)
+        crowd = _crowd(alone, add, requests)
+        begin_s, end_s = float(requests.arrived_s[warm - 1]), float(requests.arrived_s[-1])
         crowd.advance(begin_s)
         before = crowd.energy_j()
         crowd.advance(end_s)
@@ -145,6 +175,8 @@ def load_table(
             crowd.advance(crowd.now_s + 60.0)
         rows = crowd.take_rows()
         counted = (rows["request_id"] >= warm) & np.isfinite(rows["ttft_s"])
+        looked = float(np.sum(rows["prompt_tokens"][counted]))
+        found_fraction.append(float(np.sum(rows["cached_tokens"][counted])) / looked if looked else 0.0)
         tier = np.array([rules.tiers.index(name) for name in rows["tier"]])
         for code in range(tiers + 1):
             chosen = counted if code == tiers else counted & (tier == code)
@@ -159,7 +191,39 @@ def load_table(
                     )
         hold_s = float(latency_s[METRICS.index("e2e_mean_s"), tiers, column])
     _fill(latency_s.reshape(-1, len(_LOADS)))
-    return LoadTable(capacity_per_s, np.array(power_w), np.maximum.accumulate(np.array(largest_w)), latency_s)
+    # What an idle replica finds is what it finds at the lowest load.
+    found_fraction[0] = found_fraction[1]
+    return LoadTable(
+        capacity_per_s,
+        np.array(power_w),
+        np.maximum.accumulate(np.array(largest_w)),
+        latency_s,
+        np.array(found_fraction),
+    )
+
+
+class Met(Protocol):
+    """What requests a table's replicas meet."""
+
+    def drawn(self, count: int, rate_per_s: float, rng: np.random.Generator) -> RequestTable:
+        """Return so many requests; inf a second: all at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class AnyOrder:
+    """Requests of a sample, each drawn by itself, in Poisson arrivals."""
+
+    sample: RequestTable
+
+    def drawn(self, count: int, rate_per_s: float, rng: np.random.Generator) -> RequestTable:
+        """Return so many requests; inf a second: all at once."""
+        sample, together = self.sample, rate_per_s == math.inf
+        arrived_s = np.zeros(count) if together else np.cumsum(rng.exponential(1.0 / rate_per_s, count))
+        chosen = rng.integers(0, len(sample), count)
+        return RequestTable(
+            arrived_s, sample.prompt_tokens[chosen], sample.output_tokens[chosen], sample.tier[chosen]
+        )
 
 
 def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> CrowdInFull:
@@ -175,20 +239,27 @@ def _crowd(rules: ServiceRules, add: list[AddReplica], table: RequestTable) -> C
     return crowd
 
 
-def _drawn(sample: RequestTable, arrived_s: FloatArray, rng: np.random.Generator) -> RequestTable:
-    chosen = rng.integers(0, len(sample), len(arrived_s))
-    return RequestTable(
-        arrived_s, sample.prompt_tokens[chosen], sample.output_tokens[chosen], sample.tier[chosen]
-    )
-
-
-def _drain_rate_per_s(
-    rules: ServiceRules, add: list[AddReplica], sample: RequestTable, rng: np.random.Generator
+def drain_rate_per_s(
+    rules: ServiceRules,
+    add: list[AddReplica],
+    met: Met,
+    rng: np.random.Generator,
+    *,
+    warm: int = 0,
+    rate_per_s: float = math.inf,
 ) -> float:
-    """Return the rate at which replicas with an endless queue finish requests, of one of them. [1/s]"""
+    """Return the rate at which replicas with an endless queue finish requests, of one of them. [1/s]
+
+    Parameters
+    ----------
+    warm
+        Requests beside those that fill the batch before counting begins, for the cache. [count]
+    rate_per_s
+        Of arrivals; inf: all at once. [1/s]
+    """
     batch = len(add) * rules.attention_data_parallel * rules.rule.max_sequences
-    count = MEASURED // 3 + 3 * batch
-    crowd = _crowd(rules, add, _drawn(sample, np.zeros(count), rng))
+    count = MEASURED // 3 + 3 * batch + 3 * warm // 2
+    crowd = _crowd(rules, add, met.drawn(count, rate_per_s, rng))
     step_s = 60.0
     crowd.advance(0.0)
     while crowd.observe().in_flight:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from simulator.foundation.quantity import Count
 from simulator.serving.crowd import ServiceError
@@ -49,6 +49,10 @@ class LeastOutstanding:
     def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
         """Return the least loaded candidate."""
         return min(candidates, key=loads.__getitem__)
+
+
+#: Rules that do not look at prompts: which replica a request goes to says nothing of what it remembers.
+BLIND: Final = (RoundRobin, LeastOutstanding)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from simulator.serving.crowd import (
     Stop,
 )
 from simulator.serving.full_crowd import full_crowd
+from simulator.serving.routers import BLIND
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.stability import Stability
 from simulator.workload.requests import RequestSource, RequestTable
@@ -101,6 +102,12 @@ class ThinnedCrowd:
         expected_requests: float = 0.0,
         tabulated: bool = False,
     ) -> None:
+        if rules.shares_prefixes and not isinstance(rules.router, BLIND):
+            raise ServiceError(
+                f"service {rules.name}: cells get requests in turn, so a chat would leave the replica that "
+                "remembers it, and a sample find less than the whole service does; use mode full or fluid, "
+                "or a router that does not look at prompts"
+            )
         self.cells, self.simulated = cells_of(rules.name, replicas, fraction)
         self._factor = self.cells / self.simulated
         self.rules = replace(

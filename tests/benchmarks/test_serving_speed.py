@@ -23,7 +23,7 @@ from simulator.serving import kernel
 from simulator.serving.batch_rule import batch_rule
 from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica, SetWatch, Stop, Watch
-from simulator.serving.load_table import _drain_rate_per_s
+from simulator.serving.load_table import AnyOrder, drain_rate_per_s
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.request_log import read_requests
@@ -66,7 +66,7 @@ def replica(shared_data):
         return AddReplica(number, "here", "mixed", 4, profile, blocks)
 
     rules = ServiceRules("chat", rule=RULE)
-    return log, add, _drain_rate_per_s(rules, [add(0)], log, np.random.default_rng(1))
+    return log, add, drain_rate_per_s(rules, [add(0)], AnyOrder(log), np.random.default_rng(1))
 
 
 def served(form, replica, count, replicas=1, blocks=20_000, **rules):
@@ -130,7 +130,7 @@ def test_attention_groups(shared_data, groups):
         return AddReplica(number, "here", "mixed", 8, profile, blocks)
 
     rules = ServiceRules("chat", rule=RULE, attention_data_parallel=groups)
-    replica = log, add, _drain_rate_per_s(rules, [add(0, 20_000)], log, np.random.default_rng(1))
+    replica = log, add, drain_rate_per_s(rules, [add(0, 20_000)], AnyOrder(log), np.random.default_rng(1))
     served(CompiledCrowd, replica, 1000, attention_data_parallel=groups)
     for form, count in ((CompiledCrowd, 200_000), (TwinCrowd, 4_000)):
         cpu_s, crowd = served(form, replica, count, attention_data_parallel=groups)
