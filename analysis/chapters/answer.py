@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from analysis.chapters.material import Material
 from analysis.numerals import count_text, digits, fixed, percent, seconds_text
 from analysis.page import bullets, cards, folded, paragraphs
-from simulator.foundation.units import render
+from simulator.foundation.units import HOUR_S, render
+from simulator.results.amounts import carbon_text, energy_text
 
 
 def answer(material: Material) -> str:
@@ -24,23 +28,23 @@ def answer(material: Material) -> str:
         peak = power["peak_15min_power_w"]
         limit = f" of {render(power['limit_w'], 'W')} allowed" if power["limit_w"] else ""
         texts.append(
-            f"The meter counted {digits(power['facility_energy_mwh'])} MWh at a PUE of "
+            f"The meter counted {energy_text(power['facility_energy_mwh'])} at a PUE of "
             f"{fixed(power['pue'], 3)}; the highest quarter of an hour was {render(peak, 'W')}{limit}."
         )
     if carbon["location_tco2e"] is not None:
         span = carbon["factor_set_tco2e"]
         by_set = (
-            f" ({digits(min(span.values()), 3)} to {digits(max(span.values()), 3)} t by factor set)"
+            f" ({carbon_text(min(span.values()), 3)} to {carbon_text(max(span.values()), 3)} by factor set)"
             if span
             else ""
         )
         embodied = (
             ""
             if carbon["embodied_tco2e"] is None
-            else f", and {digits(carbon['embodied_tco2e'])} t are the run's share of making the hardware"
+            else f", and {carbon_text(carbon['embodied_tco2e'])} are the run's share of making the hardware"
         )
         texts.append(
-            f"That electricity stands for {digits(carbon['location_tco2e'])} t CO2e, location-based"
+            f"That electricity stands for {carbon_text(carbon['location_tco2e'])} of CO2e, location-based"
             f"{by_set}{embodied}."
         )
     moves = "; ".join(
@@ -65,7 +69,7 @@ def answer(material: Material) -> str:
 
 
 def _headline_cards(material: Material) -> str:
-    found, run = material.digest, material.run
+    found = material.digest
     hours, power_, carbon_, cost = (found[key] for key in ("gpu_hours", "power", "carbon", "cost"))
     provided = hours["provided"] or 1.0
     entries = [
@@ -74,12 +78,10 @@ def _headline_cards(material: Material) -> str:
             f"{100 * hours['productive'] / provided:.1f} %",
             f"{hours['productive']:,.0f} of {hours['provided']:,.0f}",
         ),
-        ("Wait, 95 % of jobs", render(run.summary["p95_wait_s"], "s"), "at most, since submission")
-        if run.summary["p95_wait_s"] is not None
-        else ("Wait", "n/a", "no job was queued"),
+        *_wait_card(material),
         (
             "Energy at the meter",
-            f"{digits(power_['facility_energy_mwh'])} MWh",
+            energy_text(power_["facility_energy_mwh"]),
             f"PUE {fixed(power_['pue'], 3)}",
         ),
         (
@@ -89,7 +91,7 @@ def _headline_cards(material: Material) -> str:
         ),
         (
             "Carbon, location-based",
-            f"{digits(carbon_['location_tco2e'])} t",
+            carbon_text(carbon_["location_tco2e"]),
             str(carbon_["factor_set"] or ""),
         ),
         ("Water on site", f"{digits(site_m3, 3)} m3", "without generation")
@@ -101,16 +103,62 @@ def _headline_cards(material: Material) -> str:
             f"{material.money(cost['usd_per_productive_gpu_hour'], 3)} per productive GPU-h",
         ),
     ]
-    entries += [
-        (
-            f"{service['name']}: TTFT p99",
-            seconds_text(service.get("ttft_p99_s")),
-            f"{service.get('stability') or 'no request'}, "
-            f"headroom {percent(service.get('headroom_fraction'))}",
+    return cards([*entries, *_service_cards(material)])
+
+
+def _wait_card(material: Material) -> list[tuple[str, str, str]]:
+    """Return who waited; nothing where only services ran, which never queue for long."""
+    waited_s = material.run.summary["p95_wait_s"]
+    if waited_s is not None:
+        return [("Wait, 95 % of jobs", render(waited_s, "s"), "at most, since submission")]
+    return [] if material.digest["services"] else [("Wait", "n/a", "no job was queued")]
+
+
+def _service_cards(material: Material) -> list[tuple[str, str, str]]:
+    """Return the first service's latency, and what a request of it takes."""
+    found = []
+    for service in material.digest["services"][:1]:
+        headroom = service.get("headroom_fraction")
+        room = "" if headroom is None else f", headroom {percent(headroom)}"
+        found.append(
+            (
+                f"{service['name']}: TTFT p99",
+                seconds_text(service.get("ttft_p99_s")),
+                f"{service.get('stability') or 'no request'}{room}",
+            )
         )
-        for service in found["services"][:1]
+        used_j = service.get("facility_joules_per_request")
+        if used_j is not None and not material.run.summary["p95_wait_s"]:
+            chip_j = service.get("chip_joules_per_request")
+            chips = "" if chip_j is None else f"{digits(chip_j / HOUR_S, 3)} Wh on the chips"
+            found.append((f"{service['name']}: a request", f"{digits(used_j / HOUR_S, 3)} Wh", chips))
+    return found
+
+
+def _service_sentence(service: Mapping[str, Any], *, alone: bool) -> str:
+    """Return what a service did; of a single one, also which promises it kept and when it did not."""
+    said = (
+        f"{service['name']} answered {count_text(service.get('requests'))} requests (TTFT p50 "
+        f"{seconds_text(service.get('ttft_p50_s'))}, p99 {seconds_text(service.get('ttft_p99_s'))}; TPOT p50 "
+        f"{seconds_text(service.get('tpot_p50_s'))}; {service.get('stability')})"
+    )
+    if not alone:
+        used = service.get("joules_per_token")
+        return said if used is None else f"{said} with {digits(used, 3)} J a token"
+    promised = [
+        f"{percent(tier['slo_attainment_fraction'])} of {tier['tier']}"
+        for tier in service["tiers"]
+        if (tier.get("ttft_slo_s") is not None or tier.get("tpot_slo_s") is not None)
+        and tier.get("slo_attainment_fraction") is not None
     ]
-    return cards(entries)
+    late = [
+        f"{entry['tier']} {' and '.join(entry['by_metric'])} in {entry['hours']} of {entry['of']} hours, "
+        f"between {entry['first_hour']:02d} and {entry['last_hour']:02d} h"
+        for entry in service["late_hours"]
+    ]
+    if promised:
+        said += f" and kept its promises to {', '.join(promised)} requests"
+    return said + (f"; the slowest hundredth was late for {'; '.join(late)}" if late else "")
 
 
 def _work_sentence(material: Material) -> str:
@@ -122,9 +170,8 @@ def _work_sentence(material: Material) -> str:
         if job["tokens"] is not None
     ]
     parts += [
-        f"{service['name']} answered {count_text(service.get('requests'))} requests "
-        f"(TTFT p99 {seconds_text(service.get('ttft_p99_s'))}, {service.get('stability')})"
-        for service in found["services"][:2]
+        _service_sentence(service, alone=len(found["services"]) == 1)
+        for service in found["services"][:3]
         if service.get("requests")
     ]
     for group in found["jobs"][:2]:

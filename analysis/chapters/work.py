@@ -235,25 +235,32 @@ def services(material: Material) -> str:
                     for metric in ("ttft", "tpot", "e2e")
                     for share in ("p50", "p99")
                 ),
-                seconds_text(tier.get("ttft_slo_s")),
-                seconds_text(tier.get("tpot_slo_s")),
+                *(
+                    "none" if (bound := tier.get(f"{metric}_slo_s")) is None else seconds_text(bound)
+                    for metric in ("ttft", "tpot")
+                ),
                 percent(tier.get("slo_attainment_fraction")) if _promised(tier) else "no promise",
             ]
             for tier in service["tiers"]
         ]
-    columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "SLO met", "J per token",
-               "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
+    columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "Promises met",
+               "J per token", "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
     heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT promise",
              "TPOT promise", "met both"]  # fmt: skip
     said = (
         "J per token is that of the servers (GPUs and their share of the hosts); carbon and cost are the "
         "replicas' own share at the meter, per output token."
     )
+    words = (
+        "TTFT is the time to the first token, queue and prefill included; TPOT the mean time of each token "
+        "after it; E2E that of the whole answer. Requests a second that kept every promise are the goodput."
+    )
     return (
         table(columns, rows, text_columns=3)
         + table(heads, tiers)
+        + material.figure("distribution")
         + material.figure("latency")
-        + paragraphs([said, "TTFT includes queue and prefill; TPOT is the mean gap after the first token."])
+        + paragraphs([said, words])
         + _quality(material)
         + _by_boundary(material)
         + _peaks(material)
@@ -269,7 +276,7 @@ def _met(service: Mapping[str, Any]) -> str:
     if not any(map(_promised, service["tiers"])):
         return "no promise"
     rate = digits(service.get("goodput_requests_per_s"), 3)
-    return f"{percent(service.get('slo_attainment_fraction'))}, {rate}/s"
+    return f"{percent(service.get('slo_attainment_fraction'))}, {rate} a second"
 
 
 def _quality(material: Material) -> str:

@@ -12,6 +12,7 @@ from analysis.drawing import Draw
 from analysis.figures import (
     carbon,
     cost,
+    distribution,
     gpu_time,
     latency,
     load_duration,
@@ -28,6 +29,7 @@ FIGURES: Final[Mapping[str, Draw]] = {
     waterfall.NAME: waterfall.draw,
     gpu_time.NAME: gpu_time.draw,
     step.NAME: step.draw,
+    distribution.NAME: distribution.draw,
     latency.NAME: latency.draw,
     power.NAME: power.draw,
     load_duration.NAME: load_duration.draw,

@@ -14,6 +14,7 @@ from analysis.local_time import LocalTime
 from analysis.numerals import digits
 from analysis.palette import BLUE, CARBON, GREY, INK
 from analysis.steps import MOST_POINTS, span_text
+from simulator.results.amounts import carbon_text, energy_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,7 @@ def draw(run: Run) -> Drawing | Missing:
         if names and emitted > 0
         else ""
     )
-    said = f"{digits(total)} MWh at the meter, {digits(emitted)} t location-based{factors}{share}."
+    said = f"{energy_text(total)} at the meter, {carbon_text(emitted)} location-based{factors}{share}."
     span = (
         "Steps of an hour."
         if len(energy) == len(start_s)

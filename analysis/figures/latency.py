@@ -28,6 +28,9 @@ MOST_SERVICES: Final = 3
 #: A 99th percentile of fewer requests than this in an hour of the day is not drawn.
 FEWEST_FOR_P99: Final = 100
 
+#: Hours of the day with arrivals below which lines by hour say nothing.
+FEWEST_HOURS: Final = 3
+
 HOURS: Final = np.arange(24)
 
 
@@ -41,6 +44,10 @@ def draw(run: Run) -> Drawing | Missing:
     found = _from_requests(run) if exact else _from_hours(run)
     if not found:
         return Missing(NAME, TITLE, "No request was answered before the run ended.")
+    known = sum(curves["arrivals"] for curves in found.values())
+    if np.count_nonzero(known) < FEWEST_HOURS:
+        hours = {0: "no hour", 1: "one hour"}.get(np.count_nonzero(known), "two hours")
+        return Missing(NAME, TITLE, f"Requests came in {hours} of the day only: too few for a rhythm.")
     drawn = [service for service in services if service["name"] in found]
     drawn.sort(key=lambda service: -float(np.sum(found[service["name"]]["arrivals"])))
     left_out = [service["name"] for service in drawn[MOST_SERVICES:]]
@@ -56,9 +63,10 @@ def draw(run: Run) -> Drawing | Missing:
     sayings = []
     for row, service in zip(grid, drawn, strict=True):
         curves = found[service["name"]]
-        objective = dict(zip(service["tiers"], service["ttft_slo_s"], strict=True))
         for axes, metric in zip(row, ("ttft", "tpot"), strict=True):
-            _panel(axes, service["name"], metric, curves, objective, paint)
+            said = service.get(f"{metric}_slo_s") or [None] * len(service["tiers"])
+            promised = dict(zip(service["tiers"], said, strict=True))
+            _panel(axes, service["name"], metric, curves, promised, paint)
         for tier, values in curves["tiers"].items():
             for hour in HOURS:
                 data["service"].append(service["name"])
@@ -173,7 +181,7 @@ def _panel(
     service: str,
     metric: str,
     curves: dict[str, Any],
-    objective: dict[str, float],
+    promised: dict[str, float | None],
     paint: dict[str, str],
 ) -> None:
     behind = axes.twinx()
@@ -185,9 +193,7 @@ def _panel(
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
     tiers = curves["tiers"]
-    ordered = [name for name in objective if name in tiers] + [
-        name for name in tiers if name not in objective
-    ]
+    ordered = [name for name in promised if name in tiers] + [name for name in tiers if name not in promised]
     low, high = np.inf, 0.0
     for name in ordered:
         for share, dash in (("p50", "-"), ("p99", "--")):
@@ -203,11 +209,11 @@ def _panel(
                 label=f"{name} {share}",
                 zorder=3,
             )
-        slo = objective.get(name)
-        if metric == "ttft" and slo is not None and np.isfinite(slo):
+        slo = promised.get(name)
+        if slo is not None and np.isfinite(slo):
             axes.axhline(slo, color=paint[name], linestyle=":", linewidth=1.4, zorder=2)
             axes.annotate(
-                f"objective {slo:g} s",
+                f"promised {seconds_text(slo)}",
                 (_hours_drawn(curves["arrivals"])[1], slo),
                 xytext=(-2, 2),
                 textcoords="offset points",
@@ -221,7 +227,7 @@ def _panel(
     axes.set_yscale("log")
     if high > 0 and np.isfinite(low):
         axes.set_ylim(low / 1.5, high * 1.8)
-        decades = _ticks(low / 1.5, high * 1.8)
+        decades = time_ticks(low / 1.5, high * 1.8)
         axes.set_yticks(decades, [seconds_text(value) for value in decades])
         axes.set_yticks([], minor=True)
     first, last = _hours_drawn(curves["arrivals"])
@@ -241,7 +247,7 @@ def _hours_drawn(arrivals: NDArray[np.float64]) -> tuple[int, int]:
     return max(0, int(known[0]) - 1), min(24, int(known[-1]) + 2)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def time_ticks(low: float, high: float) -> list[float]:
     """Return four to seven round values of a log axis, whatever the span."""
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
         found = [

@@ -13,6 +13,7 @@ from analysis.numerals import digits
 from analysis.palette import BLACK, COMPONENTS, INK, colours, in_order
 from analysis.steps import cut, extremes, series_by
 from simulator.foundation import StepSeries
+from simulator.results.amounts import energy_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def draw(run: Run) -> Drawing | Missing:
         figure=figure,
         caption=(
             f"Highest 15-minute mean {digits(peak_w / size)} {unit} on {clock.local_text(peak_s)}; {said}. "
-            f"Energy {digits(whole)} MWh: {shares}. {steps.sentence()}"
+            f"Energy {energy_text(whole)}: {shares}. {steps.sentence()}"
         ),
         alternative=f"Stacked areas of power by component over time; {said}. Energy shares: {shares}.",
         data={

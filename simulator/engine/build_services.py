@@ -22,7 +22,7 @@ from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.served_engine import served_engine, served_rule
-from simulator.scenario.served_model import served_architecture
+from simulator.scenario.served_model import served_architecture, served_name
 from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
@@ -193,7 +193,7 @@ class ServiceBuilder:
             form=form,
             queues=queues,
             tenant=service.tenant or service.name,
-            model=service.model,
+            model=served_name(service),
             tiers=rules.tiers,
             ttft_slo_s=rules.ttft_slo_s,
             tpot_slo_s=rules.tpot_slo_s,

@@ -80,8 +80,8 @@ WEIGHTS: Final[Mapping[str, WeightFormat]] = MappingProxyType(
         "int4": WeightFormat(
             0.5 + 2.0 / 128.0,
             "bf16",
-            "W4A16 keeps 98.9 % (8B) to 99.6 % (405B) of the bf16 score on the same (Kurtic et al. 2024, "
-            "arXiv:2411.02355)",
+            "W4A16 keeps 98.9 % (8B) to 99.6 % (405B) of the bf16 score on Open LLM Leaderboard v1 and "
+            "v2 (Kurtic et al. 2024, arXiv:2411.02355)",
         ),
         "nvfp4": WeightFormat(
             0.5 + 1.0 / 16.0,

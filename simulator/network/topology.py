@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from simulator.foundation.errors import UnknownNameError
 from simulator.foundation.names import hint
+from simulator.network.link_names import near_link
 from simulator.network.sharing import Flow
 from simulator.network.spread import Spread
 from simulator.network.traffic import Traffic, pairs_of
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-#: Most names that an error lists.
-_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +246,8 @@ class Fabric(ABC):
         """Return the link of a name; UnknownNameError names the nearest."""
         found = self.link_named(name)
         if found is None:
-            known = [self.link_name(link) for link in range(min(self.links, _LISTED))]
-            raise UnknownNameError(f"no link {name!r}; there are {self.links}", hint(name, known))
+            known = [self.link_name(link) for link in range(self.links)]
+            raise UnknownNameError(f"no link {name!r}; there are {self.links}", near_link(name, known))
         return found
 
     def link_faults(self, name: str, left_fraction: float) -> tuple[Fault, ...]:
@@ -280,8 +278,8 @@ class Fabric(ABC):
         """
         kind, _, number = name.rpartition("-")
         if self.switch_name(0) != f"{kind}-0" or not number.isdecimal() or int(number) >= self.switches:
-            known = [self.switch_name(switch) for switch in range(min(self.switches, _LISTED))]
-            raise UnknownNameError(f"no switch {name!r}; there are {self.switches}", hint(name, known))
+            known = [self.switch_name(switch) for switch in range(self.switches)]
+            raise UnknownNameError(f"no switch {name!r}; there are {self.switches}", near_link(name, known))
         if left_fraction > 0.0:
             raise ValueError("is one switch and lost as a whole; leave `lost` out")
         return (Fault("switch", int(number)),)

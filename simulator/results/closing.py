@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulator.decisions.reasons import SAID
 from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
+from simulator.results.amounts import carbon_text, energy_text
 from simulator.results.digest import DEFAULTS, shown_path
 
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
             beside = "" if law is None or job["reliability"]["law_bends"] else f" (law {100 * law:.1f} %)"
             parts.append(f"ETTR {render(job['ettr_fraction'], 'fraction')}{beside}")
         if job["facility_energy_mwh"] is not None and job["it_w_per_gpu"] is not None:
-            parts.append(f"{_rounded(job['facility_energy_mwh'], 4)} MWh at the meter")
-            parts.append(f"{_rounded(job['location_tco2e'], 4)} t")
+            parts.append(f"{energy_text(job['facility_energy_mwh'])} at the meter")
+            parts.append(carbon_text(job["location_tco2e"]))
             parts.append(f"{job['it_w_per_gpu']:.0f} W/GPU {job['watts']}")
         said.append(f"{job['job']}: {', '.join(parts)}")
     if len(found["training"]) > _MOST:
@@ -172,7 +173,7 @@ def _service(service: Mapping[str, Any]) -> list[str]:
     if headroom is not None:
         verdict += f", headroom {100 * headroom:.0f} %"
     late = [
-        f"{entry['tier']} p99 late in {entry['hours']} of {entry['of']} h "
+        f"{entry['tier']} {' and '.join(entry['by_metric'])} p99 late in {entry['hours']} of {entry['of']} h "
         f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
         for entry in service["late_hours"]
     ]
@@ -217,7 +218,7 @@ def _used(service: Mapping[str, Any]) -> list[str]:
         if (value := service.get(f"facility_{name}_per_million_tokens")) is not None
     ]
     if per_million:
-        parts.append(f"{', '.join(per_million)} per million tokens")
+        parts.append(f"{', '.join(per_million)} per million output tokens")
     return ["  " + "; ".join(parts)]
 
 
@@ -227,8 +228,8 @@ def _power(found: Mapping[str, Any]) -> list[str]:
         return _block("Power", ["not accounted"])
     peak, limit = power["peak_15min_power_w"], power["limit_w"]
     parts = [
-        f"IT {_rounded(power['it_energy_mwh'], 4)} MWh",
-        f"meter {_rounded(power['facility_energy_mwh'], 4)} MWh",
+        f"IT {energy_text(power['it_energy_mwh'])}",
+        f"meter {energy_text(power['facility_energy_mwh'])}",
         f"PUE {_number(power['pue'], '.3f')}",
     ]
     if peak is not None:
@@ -241,8 +242,8 @@ def _power(found: Mapping[str, Any]) -> list[str]:
         said.append(
             "  "
             + "; ".join(
-                f"{site['name']} IT {_rounded(site['it_energy_mwh'], 4)}, "
-                f"meter {_rounded(site['facility_energy_mwh'], 4)} MWh"
+                f"{site['name']} IT {energy_text(site['it_energy_mwh'])}, "
+                f"meter {energy_text(site['facility_energy_mwh'])}"
                 for site in power["by_site"][:_MOST]
             )
         )
@@ -257,20 +258,20 @@ def _carbon(found: Mapping[str, Any]) -> list[str]:
     by_set = (
         ""
         if not span
-        else f" ({_rounded(min(span.values()), 3)}-{_rounded(max(span.values()), 3)} by factor set)"
+        else f" ({carbon_text(min(span.values()), 3)} to {carbon_text(max(span.values()), 3)} by factor set)"
     )
     factors = f" {carbon['factor_set']}" if carbon["factor_set"] else ""
-    parts = [f"location {_rounded(carbon['location_tco2e'], 4)} t{factors}{by_set}"]
+    parts = [f"location {carbon_text(carbon['location_tco2e'])}{factors}{by_set}"]
     market, marginal = carbon["market_tco2e"], carbon["marginal_tco2e"]
     if market is None:
         parts.append("market unknown")
     elif math.isclose(market, carbon["location_tco2e"], rel_tol=1e-9):
         parts.append("market = location")
     else:
-        parts.append(f"market {_rounded(market, 4)} t")
-    parts.append("marginal unknown" if marginal is None else f"marginal {_rounded(marginal, 4)} t")
+        parts.append(f"market {carbon_text(market)}")
+    parts.append("marginal unknown" if marginal is None else f"marginal {carbon_text(marginal)}")
     embodied = carbon["embodied_tco2e"]
-    parts.append("embodied unknown" if embodied is None else f"embodied {_rounded(embodied, 4)} t")
+    parts.append("embodied unknown" if embodied is None else f"embodied {carbon_text(embodied)}")
     return _block("Carbon", ["  ".join(parts)])
 
 
@@ -293,7 +294,9 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
     missing = [name.replace("_", " ") for name, usd in cost["parts_usd"].items() if usd is None]
     if total is None:
         total = sum(known.values())
-    size, letter = (MEGA, "M") if money(total) >= 10 * MEGA else (KILO, "k")
+    size, letter = next(
+        (rung for rung in ((MEGA, "M"), (KILO, "k")) if money(total) >= 10 * rung[0]), (1.0, "")
+    )
     parts = sorted(known.items(), key=lambda item: (-item[1], item[0]))
     large = [(name.replace("_", " "), usd) for name, usd in parts if usd >= 0.01 * total]
     rest = sum(usd for _, usd in parts) - sum(usd for _, usd in large)
@@ -450,7 +453,7 @@ def _span(seconds: float) -> str:
 def _pair(median: float | None, high: float | None) -> str:
     if median is None:
         return "n/a"
-    unit, size = ("ms", 1e-3) if median < 0.1 else ("s", 1.0)
+    unit, size = ("ms", 1e-3) if max(median, high or 0.0) < 1.0 else ("s", 1.0)
     return f"{_short(median / size)}/{'n/a' if high is None else _short(high / size)} {unit}"
 
 

@@ -305,29 +305,44 @@ def _services(run: Run) -> list[dict[str, Any]]:
 
 
 def _late_hours(run: Run, service: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return, for each tier that had any, the hours whose TTFT p99 was above the objective."""
+    """Return, for each tier that had any, the hours whose p99 of TTFT or of TPOT was above its promise."""
     table = run.table("services_hourly")
-    columns: list[list[Any]] = [
-        table.column(name).to_pylist() for name in ("service", "tier", "ttft_p99_s", "hour_start_s")
-    ]
-    objectives = dict(zip(service["tiers"], service["ttft_slo_s"], strict=True))
-    late: dict[str, list[int]] = {}
-    hours: dict[str, int] = {}
-    for name, tier, value, begin in zip(*columns, strict=True):
-        if name != service["name"] or objectives.get(tier) is None or value is None:
+    names = ("service", "tier", "hour_start_s", "ttft_p99_s", "tpot_p99_s")
+    columns: list[list[Any]] = [table.column(name).to_pylist() for name in names]
+    unsaid = [None] * len(service["tiers"])
+    promised = {
+        tier: {"TTFT": ttft_s, "TPOT": tpot_s}
+        for tier, ttft_s, tpot_s in zip(
+            service["tiers"], service["ttft_slo_s"], service.get("tpot_slo_s") or unsaid, strict=True
+        )
+        if ttft_s is not None or tpot_s is not None
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, tier, begin, ttft_s, tpot_s in zip(*columns, strict=True):
+        if name != service["name"] or tier not in promised or ttft_s is None:
             continue
-        hours[tier] = hours.get(tier, 0) + 1
-        if value > objectives[tier]:
-            late.setdefault(tier, []).append(run.calendar.local(begin).hour)
+        late = found.setdefault(tier, {"of": 0, "of_day": [], "TTFT": 0, "TPOT": 0})
+        late["of"] += 1
+        broken = [
+            metric
+            for metric, value in (("TTFT", ttft_s), ("TPOT", tpot_s))
+            if value is not None and (bound := promised[tier][metric]) is not None and value > bound
+        ]
+        for metric in broken:
+            late[metric] += 1
+        if broken:
+            late["of_day"].append(run.calendar.local(begin).hour)
     return [
         {
             "tier": tier,
-            "hours": len(of_day),
-            "of": hours[tier],
-            "first_hour": min(of_day),
-            "last_hour": max(of_day) + 1,
+            "hours": len(late["of_day"]),
+            "of": late["of"],
+            "by_metric": {metric: late[metric] for metric in ("TTFT", "TPOT") if late[metric]},
+            "first_hour": min(late["of_day"]),
+            "last_hour": max(late["of_day"]) + 1,
         }
-        for tier, of_day in late.items()
+        for tier, late in found.items()
+        if late["of_day"]
     ]
 
 

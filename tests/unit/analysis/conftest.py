@@ -597,6 +597,21 @@ def write_requests(sink: ParquetSink, campus: Campus) -> dict[str, Any]:
             for name, values in columns.items()
         },
     )
+    histogram = Rows("latency_histogram")
+    for name in ("premium", "standard"):
+        for metric in ("ttft", "tpot", "e2e"):
+            bins = np.floor(24 * np.log10(columns[f"{metric}_s"][tier == name])).astype(int)
+            for bin_, count in zip(*np.unique(bins, return_counts=True), strict=True):
+                low_s, high_s = 10.0 ** (bin_ / 24), 10.0 ** ((bin_ + 1) / 24)
+                histogram.add(
+                    service="chat",
+                    tier=name,
+                    metric=metric,
+                    low_s=low_s,
+                    high_s=high_s,
+                    requests=float(count),
+                )
+    sink.write("latency_histogram", histogram.columns())
     hourly = Rows("services_hourly")
     of_hour = (columns["finished_s"] / HOUR).astype(int)
     for h in range(int(campus.horizon_s / HOUR)):

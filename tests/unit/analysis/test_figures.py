@@ -37,10 +37,10 @@ def floats(column: list[str]) -> np.ndarray:
     return np.array([float(cell) if cell else np.nan for cell in column])
 
 
-def test_there_are_ten(drawings):
+def test_there_are_eleven(drawings):
     assert list(drawings) == [
-        "occupancy", "queue", "waterfall", "gpu_time", "step", "latency", "power", "load_duration", "carbon",
-        "cost",
+        "occupancy", "queue", "waterfall", "gpu_time", "step", "distribution", "latency", "power",
+        "load_duration", "carbon", "cost",
     ]  # fmt: skip
     assert not [name for name, drawing in drawings.items() if isinstance(drawing, Missing)]
 
@@ -76,6 +76,7 @@ def test_units_stand_in_every_column_behind_a_figure(drawings, name):
         "use",
         "service",
         "tier",
+        "metric",
         "local_hour",
         "workload",
         "kind",
@@ -222,6 +223,7 @@ def test_a_figure_that_a_run_cannot_have_says_why(make_run):
         found = {name: draw(run) for name, draw in FIGURES.items()}
     reasons = {name: drawing.reason for name, drawing in found.items() if isinstance(drawing, Missing)}
     assert "no services" in reasons.pop("latency")
+    assert "no services" in reasons.pop("distribution")
     assert "nothing queues" in reasons.pop("queue")
     assert "no training job" in reasons.pop("gpu_time")
     assert "its MFU was given" in reasons.pop("step")

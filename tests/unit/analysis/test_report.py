@@ -81,11 +81,11 @@ def test_the_report_needs_nothing_else(report):
 def test_every_chapter_and_figure_is_there(report):
     found = checked(report.read_text(encoding="utf-8"))
     assert set(CHAPTERS) <= set(found.ids)
-    assert found.tags.count("svg") == 10
+    assert found.tags.count("svg") == 11
     assert found.tags.count("h1") == 1
     assert found.tags.count("main") == 1
     files = {path.name for path in (report.parent / "figures").iterdir()}
-    assert len(files) == 30
+    assert len(files) == 33
 
 
 def test_the_report_is_written_whole_and_the_same_again(campus_run, report):

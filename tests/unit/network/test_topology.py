@@ -7,6 +7,7 @@ import pytest
 
 from simulator.foundation.errors import UnknownNameError
 from simulator.network import TOPOLOGIES, Fault, Machines, Traffic
+from simulator.network.link_names import near_link
 
 PORT = 50e9
 RING = (Traffic("data-parallel", 1e9),)
@@ -203,9 +204,29 @@ def test_shapes_that_cannot_be_are_refused(kind, fields, text):
         TOPOLOGIES[kind](**fields).build(Machines(32, 8, PORT))
 
 
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("leaf-40960", "did you mean 'leaf-39999'? known: leaf-0 to leaf-39999, pod-0 to pod-99"),
+        ("pod-100", "did you mean 'pod-99'? known: leaf-0 to leaf-39999, pod-0 to pod-99"),
+        ("laef-7", "did you mean 'leaf-7'? known: leaf-0 to leaf-39999, pod-0 to pod-99"),
+        ("spine", "known: leaf-0 to leaf-39999, pod-0 to pod-99"),
+    ],
+)
+def test_the_nearest_link_is_the_nearest_number_of_its_kind(said, hint):
+    known = [*(f"leaf-{n}" for n in range(40_000)), *(f"pod-{n}" for n in range(100))]
+    assert near_link(said, known) == hint
+
+
+def test_links_with_two_numbers_are_near_by_both():
+    known = [f"node-{node}-along-{axis}" for node in range(64) for axis in range(3)]
+    assert near_link("node-70-along-1", known).startswith("did you mean 'node-63-along-1'?")
+
+
 def test_names_that_are_not_there_are_refused():
-    with pytest.raises(UnknownNameError, match="no link 'leaf-16'"):
+    with pytest.raises(UnknownNameError, match="no link 'leaf-16'") as refused:
         fat_tree().find_link("leaf-16")
+    assert refused.value.hint.startswith("did you mean 'leaf-15'? known: leaf-0 to leaf-15")
     with pytest.raises(UnknownNameError, match="no switch 'leaf-16'; there are 16"):
         fat_tree().switch_faults("leaf-16", 0.0)
     with pytest.raises(ValueError, match="lost as a whole"):

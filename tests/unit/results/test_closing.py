@@ -64,7 +64,8 @@ def service(name):
         "tpot_p50_s": 0.03, "tpot_p99_s": 0.05, "usd_per_million_tokens": 2.0,
         "tiers": [{"tier": f"tier-{number}", "ttft_p50_s": 0.2, "ttft_p99_s": 12.0} for number in range(6)],
         "late_hours": [
-            {"tier": f"tier-{number}", "hours": 11, "of": 336, "first_hour": 13, "last_hour": 17}
+            {"tier": f"tier-{number}", "hours": 11, "of": 336, "by_metric": {"TTFT": 9, "TPOT": 5},
+             "first_hour": 13, "last_hour": 17}
             for number in range(6)
         ],
     }  # fmt: skip
@@ -158,7 +159,7 @@ def test_sites_are_told_apart():
         {"name": "own", "it_energy_mwh": 1066.0, "facility_energy_mwh": 1173.0},
     ]
     text = " ".join(" ".join(lines(power=digest()["power"] | {"by_site": by_site})).split())
-    assert "fed IT 1,172, meter 1,290 MWh; own IT 1,066, meter 1,173 MWh" in text
+    assert "fed IT 1,172 MWh, meter 1,290 MWh; own IT 1,066 MWh, meter 1,173 MWh" in text
 
 
 def test_gpu_hours_stay_whole_when_lines_are_cut():
@@ -189,7 +190,7 @@ def test_large_numbers_have_no_exponent():
     carbon = digest()["carbon"] | {"location_tco2e": 987654.0, "factor_set_tco2e": {"a": 98765.0, "b": 1e6}}
     text = "\n".join(lines(power=power, carbon=carbon, water={"site_water_m3": 1e7, "source_water_m3": 2e8}))
     assert "meter 2,345,679 MWh" in text
-    assert "(98,765-1,000,000 by factor set)" in text
+    assert "(98,765 t to 1,000,000 t by factor set)" in text
     assert "e+" not in text
 
 
