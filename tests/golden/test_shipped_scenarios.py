@@ -62,6 +62,7 @@ def test_the_request_replay_answers_the_log_that_comes_along(tmp_path):
 
 #: Scenario -> changes that make its run short here; its commands are those of the file.
 SERVING = {
+    "serving/attention-groups": ["duration=3 min"],
     "serving/autoscaled-day": ["duration=9 h", "workloads.chat.demand.requests=20_000 per day"],
     "serving/beside-training": ["duration=2 h"],
     "serving/disaggregated": ["duration=3 min"],
