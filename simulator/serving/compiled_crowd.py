@@ -6,6 +6,7 @@ a base that moves on with the run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from simulator.serving import kernel
 from simulator.serving.arrival_buffer import ArrivalColumns
 from simulator.serving.compiled_fleet import CompiledFleet
+from simulator.serving.compiled_transfers import CompiledTransfers
 from simulator.serving.compiling import announce
 from simulator.serving.crowd import Limit, SetWeights, Watch
 from simulator.serving.crowd_books import BIN_PS, Flying
@@ -66,6 +68,7 @@ class CompiledCrowd(CrowdInFull):
         )
         arrivals = ArrivalColumns(rules.name, source, rules.origin_s, rules.cells, rules.simulated_cells)
         super().__init__(rules, fleet, arrivals)
+        self._transfers = CompiledTransfers(fleet, rules.kv_bytes_per_token, rules.transfer_bytes_per_s)
         self._retried = self._wasted = 0
         k = fleet.k
         k.crowd[kernel.CELLS] = rules.cells
@@ -142,6 +145,9 @@ class CompiledCrowd(CrowdInFull):
         self._arrivals.read(int(self._fleet.k.crowd[kernel.ARRIVAL]))
         return super()._earliest_crossing(watch)
 
+    def _emptied_by(self, slot: int, ends: Sequence[int]) -> int:
+        return self._transfers.emptied_by(slot, ends)
+
     def _plan(self) -> None:
         self._run(kernel.PLAN, self._now)
 
@@ -149,7 +155,7 @@ class CompiledCrowd(CrowdInFull):
         if self._undealt:
             self._undealt = False
             c = self._fleet.k.crowd
-            self._fleet.room_for_rows(int(c[kernel.IN_LOBBY]))
+            self._fleet.room_for_rows(int(c[kernel.IN_LOBBY]) + self._fleet.transferring)
             self._run(kernel.DEAL, self._now)
 
     # commands --------------------------------------------------------------------------------
@@ -157,6 +163,7 @@ class CompiledCrowd(CrowdInFull):
     def _kill(self, slot: int) -> None:
         fleet = self._fleet
         lost, emitted = fleet.held(slot), fleet.emitted(self._now)
+        self._undealt |= self._transfers.break_off(slot, self._now)
         replica_id, site = fleet.replica_id(slot), int(fleet.k.replica[slot, kernel.SITE])
         self._forget(slot)
         fleet.room_for_rows(len(lost))
@@ -201,13 +208,13 @@ class CompiledCrowd(CrowdInFull):
         self._fleet.k.crowd[kernel.MOST_QUEUED] = -1 if bound is None else bound
 
     def _set_bandwidth(self, bytes_per_s: float) -> None:
-        """Nothing is sent: its fleet refuses replicas that part prefill from decode."""
+        self._transfers.set_bandwidth(bytes_per_s)
 
     # what there is to see --------------------------------------------------------------------
 
     def declared_flow_bytes_per_s(self) -> float:
         """Return the KV traffic between prefill and decode in the last control epoch. [B/s]"""
-        return 0.0
+        return self.rules.weight * self._transfers.flow_bytes_per_s(self._now)
 
     def _flying(self) -> Flying:
         request = self._fleet.k.request
@@ -239,7 +246,7 @@ class CompiledCrowd(CrowdInFull):
 
     def _in_flight(self) -> int:
         c = self._fleet.k.crowd
-        return int(c[kernel.LOADED] + c[kernel.IN_LOBBY])
+        return int(c[kernel.LOADED] - c[kernel.BETWEEN] + c[kernel.IN_LOBBY])
 
     def _queue_length(self) -> int:
         c = self._fleet.k.crowd

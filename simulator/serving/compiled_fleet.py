@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from simulator.serving import kernel
 from simulator.serving.batch_rule import BatchRule
-from simulator.serving.crowd import AddReplica, ReplicaProfile, ServiceError
+from simulator.serving.crowd import AddReplica, ReplicaProfile, Role, ServiceError
 from simulator.serving.kernel import NEVER64, UNSEEN64
 from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
@@ -25,6 +25,8 @@ from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.stability import saturated_rate_per_s
 
+Ints = NDArray[np.int64]
+
 #: Fields of the kernel's crowd that are choices of a batching rule, and their names there.
 CHOICES: Final = (
     (kernel.CHUNKED, "chunked"),
@@ -36,6 +38,10 @@ CHOICES: Final = (
     (kernel.ADMITS_AFTER_PREEMPTION, "admits_after_preemption"),
     (kernel.KEEPS_BLOCKS, "keeps_blocks"),
 )
+
+
+#: Roles of replicas as the kernel numbers them.
+_ROLES: Final[tuple[Role, ...]] = ("mixed", "prefill", "decode")
 
 
 class CompiledFleet:
@@ -91,7 +97,8 @@ class CompiledFleet:
         self._shed_energy = 0
         self._meter_start: list[int] = []
         self._host_mw: list[int] = []
-        self._open: list[list[int]] = [[] for _ in range(cells)]
+        self._open: list[list[int]] = [[] for _ in range(cells + 1)]
+        """Open slots of each cell, and those that only decode, ascending."""
         self._roll = ReplicaRoll(service, groups)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._cost_of: dict[tuple[int, float, int], int] = {}
@@ -111,6 +118,8 @@ class CompiledFleet:
         crowd[kernel.FREE_REQUEST] = -1
         crowd[kernel.MOST_QUEUED] = -1
         crowd[kernel.KNOWN] = -1
+        crowd[kernel.PARKED] = -1
+        crowd[kernel.EPOCH_PS] = self._bin_ps
         crowd[kernel.CELLS] = 1
         crowd[kernel.BUDGET] = self._rule.token_budget
         crowd[kernel.BLOCK_TOKENS] = size
@@ -136,11 +145,14 @@ class CompiledFleet:
             ends=np.full(2, NEVER64, ints),
             boundary=np.zeros(0, ints),
             doors=np.full((2, 2 * self._tiers), -1, ints),
-            entry=np.zeros((self._cells, 0), ints),
-            entries=np.zeros(self._cells, ints),
-            turns=np.zeros((self._cells, 1), ints),
-            scratch=np.zeros(1, ints),
+            entry=np.zeros((self._cells + 1, 0), ints),
+            entries=np.zeros(self._cells + 1, ints),
+            turns=np.zeros((self._cells + 1, 1), ints),
+            scratch=np.zeros((2, 1), ints),
             shares=np.zeros((2, 0)),
+            links=np.full(2, NEVER64, ints),
+            lines=np.full((0, 4), -1, ints),
+            flow=np.array([0.0, np.inf, 0.0, 0.0]),
             cost=np.zeros((0, kernel.COST_COLUMNS), ints),
             tokens_ps=np.zeros((0, self._rule.token_budget + 1), ints),
             shared_ps=np.zeros((0, self._widest_together), ints),
@@ -173,13 +185,16 @@ class CompiledFleet:
             found[:old] = values
             return found
 
-        # Leaves stand in the order of slots only if their number is a power of two.
-        width = 1 << (count - 1).bit_length()
-        ends = np.full(2 * width, NEVER64, np.int64)
-        ends[width : width + old] = k.ends[len(k.ends) // 2 :][:old]
-        for node in range(width - 1, 0, -1):
-            ends[node] = min(ends[2 * node], ends[2 * node + 1])
-        entry = np.zeros((self._cells, count), np.int64)
+        def wider(tree: NDArray[np.int64]) -> NDArray[np.int64]:
+            # Leaves stand in the order of slots only if their number is a power of two.
+            width = 1 << (count - 1).bit_length()
+            found = np.full(2 * width, NEVER64, np.int64)
+            found[width : width + old] = tree[len(tree) // 2 :][:old]
+            for node in range(width - 1, 0, -1):
+                found[node] = min(found[2 * node], found[2 * node + 1])
+            return found
+
+        entry = np.zeros((self._cells + 1, count), np.int64)
         entry[:, :old] = k.entry[:, :old]
         self.k = k._replace(
             replica=grown(k.replica),
@@ -189,10 +204,12 @@ class CompiledFleet:
             heap_end=grown(k.heap_end),
             heap_request=grown(k.heap_request),
             phases=grown(k.phases),
-            ends=ends,
+            ends=wider(k.ends),
+            links=wider(k.links),
+            lines=grown(k.lines, -1),
             boundary=grown(k.boundary),
             entry=entry,
-            scratch=np.zeros(max(count, len(self.site_names)), np.int64),
+            scratch=np.zeros((2, max(count, len(self.site_names))), np.int64),
             unknown=grown(k.unknown),
             prefixes=more_slots(k.prefixes, count) if self.shares else k.prefixes,
         )
@@ -235,6 +252,9 @@ class CompiledFleet:
         planned = k.replica[:, kernel.PLAN_END] != NEVER64
         k.replica[planned, kernel.PLAN_END] -= by
         k.ends[k.ends != NEVER64] -= by
+        # Those that end later than can be counted stay there.
+        k.links[k.links < NEVER64 - 1] -= by
+        k.crowd[kernel.EPOCH] -= by // self._bin_ps
         used = k.request[:, kernel.SLOT] != kernel.UNUSED
         oldest = int(np.min(k.request[used, kernel.ARRIVED], initial=0))
         if oldest < -(1 << 62):
@@ -299,13 +319,19 @@ class CompiledFleet:
     @property
     def transferring(self) -> int:
         """Requests whose prompt is done and whose KV is not where it is wanted."""
-        return 0
+        return len(self.between())
+
+    def between(self) -> Ints:
+        """Return the places of requests whose prompt is done and whose KV is not where it is wanted."""
+        request = self.k.request
+        return np.flatnonzero((request[:, kernel.SLOT] >= 0) & (request[:, kernel.TOKEN] <= kernel.HANDED))
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
-        if command.role != "mixed":
+        if command.role != "mixed" and (self.shares or self._rule.until_done):
             raise ServiceError(
-                f"service {self._service}: the kernel does not part prefill from decode; use the twin"
+                f"service {self._service}: the kernel does not part prefill from decode where requests share "
+                "prefixes, or batches run until all is done; use the twin"
             )
         self._roll.check_new(command, self._rule.token_budget)
         cost = self._cost(command.profile, 1.0, command.gpus)
@@ -318,6 +344,7 @@ class CompiledFleet:
         r[:] = 0
         r[:, kernel.REPLICA_ID] = -1
         r[:, kernel.HEAD] = slot
+        r[:, kernel.ROLE] = _ROLES.index(command.role)
         r[:, kernel.COST] = cost
         r[:, kernel.NEXT_COST] = -1
         r[:, kernel.BLOCKS] = r[:, kernel.FREE] = command.kv_blocks
@@ -333,20 +360,22 @@ class CompiledFleet:
         r[0, kernel.LEVEL_MW] = self._groups * costs.idle_mw
         r[0, kernel.REPLICA_ID] = command.replica_id
         r[0, kernel.SITE] = self.site_names.index(command.site)
-        k.waiting[taken] = -1
+        k.waiting[taken] = k.lines[taken] = -1
         k.phases[taken] = 0
         if self.shares:
             prefixes = self.k.prefixes
-            for row in range(*self._batches(slot).indices(len(k.replica))):
+            for row in self.rows_of(slot):
                 prefixes = add_replica(prefixes, row, command.kv_blocks, self._rule)
             self.k = self.k._replace(prefixes=prefixes)
+        if command.role != "mixed":
+            k.crowd[kernel.APART] = 1
         self._meter_start += [0] * (slot + 1 - len(self._meter_start))
         self._host_mw += [0] * (slot + 1 - len(self._host_mw))
         self._meter_start[slot] = at_ps
         self._host_mw[slot] = round(command.host_w * 1000.0)
         self._roll.enter(command.replica_id, slot)
         self._fresh[command.replica_id] = (command.profile, command.gpus)
-        door = self._open[command.cell]
+        door = self._open[-1 if command.role == "decode" else command.cell]
         door.append(slot)
         door.sort()
         self._set_doors()
@@ -374,23 +403,24 @@ class CompiledFleet:
             self.draining.remove(slot)
         replica_id = int(r[0, kernel.REPLICA_ID])
         k.crowd[kernel.LOADED] -= np.sum(r[:, kernel.LOAD])
-        k.crowd[kernel.QUEUED] -= np.sum(r[:, kernel.WAITING])
+        k.crowd[kernel.QUEUED] -= np.sum(r[:, kernel.WAITING] + r[:, kernel.READY])
         r[:] = 0
         r[:, kernel.REPLICA_ID] = -1
         r[:, kernel.PLAN_END] = NEVER64
         kernel.plain(kernel.tree_set)(k.ends, slot, NEVER64)
+        kernel.plain(kernel.tree_set)(k.links, slot, NEVER64)
         self._roll.strike(replica_id)
         del self._fresh[replica_id]
 
     def _add_site(self, name: str) -> None:
         self.site_names.append(name)
         k, count = self.k, len(self.site_names)
-        turns = np.zeros((self._cells, count + 1), np.int64)
+        turns = np.zeros((self._cells + 1, count + 1), np.int64)
         turns[:, :count] = k.turns
         shares = np.zeros((2, count))
         shares[:, : count - 1] = k.shares
         self.k = k._replace(
-            turns=turns, shares=shares, scratch=np.zeros(max(len(k.replica), count), np.int64)
+            turns=turns, shares=shares, scratch=np.zeros((2, max(len(k.replica), count)), np.int64)
         )
 
     def _set_doors(self) -> None:
@@ -405,15 +435,15 @@ class CompiledFleet:
         """Let a replica run at a fraction of the highest clock from its next boundary on."""
         profile, gpus = self._fresh[replica_id]
         cost = self._cost(profile, clock_fraction, gpus)
-        self.k.replica[self._batches(slot), kernel.NEXT_COST] = cost
+        self.k.replica[self.rows_of(slot), kernel.NEXT_COST] = cost
 
-    def _batches(self, slot: int) -> slice:
+    def rows_of(self, slot: int) -> range:
         """Return the rows of a replica that hold requests: its groups' if it has some."""
-        return slice(slot + (self._groups > 1), slot + self._stride)
+        return range(slot + (self._groups > 1), slot + self._stride)
 
     def set_most_sequences(self, slot: int, most: int) -> None:
         """Bound a replica's batch from its next boundary on."""
-        self.k.replica[self._batches(slot), kernel.MOST_SEQUENCES] = most
+        self.k.replica[self.rows_of(slot), kernel.MOST_SEQUENCES] = most
 
     def _cost(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> int:
         key = (id(profile), clock_fraction, gpus)
@@ -483,6 +513,10 @@ class CompiledFleet:
                 at = kernel.plain(kernel.power_place)(self.k.power_key, known)
                 self.k.power_key[at], self.k.power_mw[at] = known, level
 
+    def blocks_of(self, tokens: int) -> int:
+        """Return the blocks that hold so many tokens. [blocks]"""
+        return self._rule.blocks_of(tokens)
+
     # plans -----------------------------------------------------------------------------------
 
     def cut(self, slot: int, at_ps: int) -> None:
@@ -522,7 +556,12 @@ class CompiledFleet:
         """Return the requests that a replica holds, in order of tier and arrival there."""
         k, row = self.k, self.k.request[:, kernel.SLOT]
         found = np.flatnonzero((row >= slot) & (row < slot + self._stride))
-        order = np.lexsort((k.request[found, kernel.PLACE_ORDER], k.request[found, kernel.TIER]))
+        request = k.request[found]
+        # A prompt that was handed over has its place at the replica that will decode it; of equals
+        # those that are here come first, then the others as they were read.
+        handed = request[:, kernel.TOKEN] <= kernel.HANDED
+        read = np.where(handed, request[:, kernel.HANDED_PLACE], -1)
+        order = np.lexsort((read, row[found], request[:, kernel.PLACE_ORDER], request[:, kernel.TIER]))
         return [int(q) for q in found[order]]
 
     def emitted(self, at_ps: int) -> NDArray[np.int64]:
@@ -569,20 +608,22 @@ class CompiledFleet:
 
     def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
         """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
-        return sum(
-            self._groups
-            * saturated_rate_per_s(
-                self._costs[self.k.replica[row, kernel.COST]],
+        *entry, decode = self._open
+        stages: dict[str, float] = {}
+        for slot in (*(slot for door in entry for slot in door), *decode):
+            r = self.k.replica[self.rows_of(slot).start]
+            rate_per_s = saturated_rate_per_s(
+                self._costs[r[kernel.COST]],
                 self._rule,
-                int(self.k.replica[row, kernel.MOST_SEQUENCES]),
-                int(self.k.replica[row, kernel.BLOCKS]),
-                role="mixed",
+                int(r[kernel.MOST_SEQUENCES]),
+                int(r[kernel.BLOCKS]),
+                role=_ROLES[r[kernel.ROLE]],
                 prompt_tokens=prompt_tokens,
                 output_tokens=output_tokens,
             )
-            for door in self._open
-            for row in (self._batches(slot).start for slot in door)
-        )
+            stage = "decode" if r[kernel.ROLE] == kernel.DECODE else "entry"
+            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self._groups
+        return min(stages.values(), default=0.0)
 
     # power -----------------------------------------------------------------------------------
 

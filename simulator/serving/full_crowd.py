@@ -39,7 +39,7 @@ def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = 
     """
     reasons = (
         (type(rules.router) not in _COMPILED_ROUTERS, f"router {type(rules.router).__name__}"),
-        (apart, "prefill apart from decode"),
+        (apart and rules.shares_prefixes, "prefill apart from decode with shared prefixes"),
         (tabulated, "a measured table of iterations"),
     )
     return " and ".join(words for holds, words in reasons if holds)

@@ -6,6 +6,7 @@ those of the Azure conversation trace of 2023, arrivals Poisson at 70 % of what 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import resource
 import statistics
@@ -138,6 +139,42 @@ def test_attention_groups(shared_data, groups):
         print(
             f"\n{form.__name__}, {groups} groups: {count / cpu_s:,.0f} requests per CPU s, "
             f"{iterations / plans:.1f} iterations a plan"
+        )
+
+
+#: Prefill and decode replicas of a service that is apart.
+APART = ("prefill",) * 4 + ("decode",) * 4
+
+#: KV of a token of Llama 70B in bf16, and four ports of 400 Gb/s a replica. [B, B/s]
+SENT = {"kv_bytes_per_token": 2.0 * 80 * 8 * 128 * 2, "transfer_bytes_per_s": 4 * 50e9}
+
+
+def served_apart(form, replica, count, rate_per_s):
+    """Return (CPU seconds, the crowd, seconds simulated) of so many requests, the last of them answered."""
+    log, add, _ = replica
+    crowd = form(ServiceRules("chat", rule=RULE, **SENT), Resampled(log, count, rate_per_s))
+    for number, role in enumerate(APART):
+        crowd.apply(dataclasses.replace(add(number), role=role), 0.0)
+    begun_s = time.process_time()
+    while crowd.counters()["requests_out"] < count:
+        if crowd.advance(crowd.now_s + max(10.0, 0.02 * count / rate_per_s)) is Stop.ROWS_FULL:
+            crowd.take_rows()
+    return time.process_time() - begun_s, crowd, crowd.now_s
+
+
+def test_prefill_apart_from_decode(replica):
+    """Four prefill and four decode replicas at 70 % of what they sustain, kernel and twin."""
+    _, _, drained_s = served_apart(CompiledCrowd, replica, 20_000, 1e9)
+    rate_per_s = LOAD * 20_000 / drained_s
+    for form, count in ((CompiledCrowd, 500_000), (TwinCrowd, 20_000)):
+        told = [served_apart(form, replica, count, rate_per_s) for _ in range(3)]
+        cpu_s = statistics.median(spent_s for spent_s, *_ in told)
+        crowd = told[0][1]
+        iterations, plans = crowd.steps()
+        print(
+            f"\n{form.__name__}: {count / cpu_s:,.0f} requests per CPU s at {rate_per_s:.1f} a second; "
+            f"{plans / count:.2f} plans and {iterations / count:.1f} iterations each; "
+            f"{crowd.stability().verdict}"
         )
 
 

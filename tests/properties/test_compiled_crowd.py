@@ -20,6 +20,7 @@ from simulator.serving.crowd import (
     Limit,
     RemoveReplica,
     SetClock,
+    SetTransferBandwidth,
     SetWatch,
     SetWeights,
     Stop,
@@ -68,10 +69,10 @@ def prefixes(draw, count):
 
 
 @st.composite
-def tables(draw):
-    count = draw(st.integers(1, 50))
+def tables(draw, least=1, gap_ticks=300_000):
+    count = draw(st.integers(least, 50))
     grid = draw(st.sampled_from([1, 1 << 10, 1 << 14]))
-    gaps = draw(st.lists(st.integers(0, 300_000 // grid), min_size=count, max_size=count))
+    gaps = draw(st.lists(st.integers(0, gap_ticks // grid), min_size=count, max_size=count))
     arrived_s = np.cumsum(np.array(gaps, dtype=np.int64) * grid) * TICK
     prompts = draw(st.lists(st.integers(1, 150), min_size=count, max_size=count))
     outputs = draw(st.lists(st.integers(1, 60), min_size=count, max_size=count))
@@ -128,8 +129,13 @@ def services(draw):
         rows=draw(st.sampled_from([3, 1 << 16])),
         origin_s=draw(st.sampled_from([0.0, -1500.0])),
         attention_data_parallel=1 if batch.until_done else draw(st.sampled_from([1, 1, 2, 3, 4])),
+        kv_bytes_per_token=100.0,
+        transfer_bytes_per_s=draw(bandwidths),
     )
 
+
+#: KV is 100 bytes a token. Often transfers end on the boundaries of iterations of 1/64 s, or at once.
+bandwidths = st.sampled_from([1.0, 1e3, 6400.0, 1e5, 1e6, math.inf])
 
 watches = st.one_of(
     st.none(),
@@ -173,6 +179,8 @@ def assert_same_books(one, other):
 class TwinAndKernel(RuleBasedStateMachine):
     """Both get the same calls in any order, and must answer alike each time."""
 
+    roles = ("mixed",)
+
     @initialize(rules=services(), table=tables(), split=st.floats(0.0, 1.0))
     def begin(self, rules, table, split):
         self.crowds = (TwinCrowd(rules), CompiledCrowd(rules))
@@ -193,11 +201,17 @@ class TwinAndKernel(RuleBasedStateMachine):
         assert one == other, (one, other)
         return one
 
-    @rule(profile=st.integers(0, 2), blocks=st.integers(6, 60), site=st.sampled_from("ab"))
-    def add(self, profile, blocks, site):
+    @rule(
+        profile=st.integers(0, 2),
+        blocks=st.integers(6, 60),
+        site=st.sampled_from("ab"),
+        role=st.integers(0, 5),
+    )
+    def add(self, profile, blocks, site, role):
         gpus = 2 * self.groups
         profile = PROFILES[self.groups][profile % len(PROFILES[self.groups])]
-        command = AddReplica(self.next_id, site, "mixed", gpus, profile, blocks, host_w=50.0)
+        role = self.roles[role % len(self.roles)]
+        command = AddReplica(self.next_id, site, role, gpus, profile, blocks, host_w=50.0)
         self.present.append(self.next_id)
         self.next_id += 1
         self.both(lambda crowd: crowd.apply(command, self.now_s))
@@ -253,6 +267,7 @@ class TwinAndKernel(RuleBasedStateMachine):
         assert counters["in_flight"] == seen.in_flight
         self.both(lambda crowd: crowd.next_time())
         self.both(lambda crowd: crowd.energy_j())
+        self.both(lambda crowd: crowd.declared_flow_bytes_per_s())
         self.both(lambda crowd: crowd.steps()[0])
 
     @rule()
@@ -268,14 +283,60 @@ class TwinAndKernel(RuleBasedStateMachine):
         assert_same_books(*self.crowds)
 
 
+class TwinAndKernelApart(TwinAndKernel):
+    """The same with prefill apart from decode: what one replica lacks, others wait for."""
+
+    roles = ("prefill", "decode", "prefill", "decode", "mixed")
+
+    @initialize(
+        rules=services().filter(lambda rules: not rules.rule.until_done),
+        table=tables(least=10, gap_ticks=60_000),
+        split=st.floats(0.0, 1.0),
+        fleet=st.lists(st.tuples(st.integers(0, 1), st.integers(6, 60)), min_size=2, max_size=5),
+    )
+    def begin(self, rules, table, split, fleet):
+        if rules.shares_prefixes:
+            rules = replace(rules, piece_tokens=0)
+        super().begin(rules, table, split)
+        for number, (profile, blocks) in enumerate(fleet):
+            self.add(profile, blocks, "ab"[number // 2 % 2], number)
+        self.advance(float(table.arrived_s[len(table) // 4]))
+
+    @precondition(lambda self: self.present)
+    @rule(
+        ticks=st.integers(0, 64),
+        which=st.integers(0, 9),
+        how=st.sampled_from(["drain", "kill"]),
+        role=st.integers(0, 5),
+        blocks=st.integers(6, 60),
+    )
+    def exchange(self, ticks, which, how, role, blocks):
+        """Lose or drain a replica in the midst of its work; another one comes."""
+        self.advance(ticks / 64)
+        if self.present:
+            self.remove(which, how)
+        self.add(which % 2, blocks, "ab"[which % 2], role)
+
+    @rule(bytes_per_s=bandwidths)
+    def bandwidth(self, bytes_per_s):
+        self.both(lambda crowd: crowd.apply(SetTransferBandwidth(bytes_per_s), self.now_s))
+
+    @rule(ticks=st.integers(0, 64))
+    def step(self, ticks):
+        self.advance(ticks / 64)
+
+
 TestTwinAndKernel = TwinAndKernel.TestCase
 TestTwinAndKernel.settings = settings(max_examples=150, stateful_step_count=25)
+TestTwinAndKernelApart = TwinAndKernelApart.TestCase
+TestTwinAndKernelApart.settings = settings(max_examples=150, stateful_step_count=25)
 
 
 @pytest.mark.slow
-def test_twin_and_kernel_at_length():
-    TwinAndKernel.TestCase.settings = settings(max_examples=4000, stateful_step_count=40)
-    TwinAndKernel.TestCase().runTest()
+@pytest.mark.parametrize("machine", [TwinAndKernel, TwinAndKernelApart])
+def test_twin_and_kernel_at_length(machine):
+    machine.TestCase.settings = settings(max_examples=4000, stateful_step_count=40)
+    machine.TestCase().runTest()
 
 
 def straight_or_halting(rules, table, halts):

@@ -14,9 +14,12 @@ LONGEST_PS = 1 << 61
     REPLICA_ID, SITE, COST, NEXT_COST, BLOCKS, WATERMARK, FREE, TAKEN, GROWN, MOST_SEQUENCES, WAITING,
     RUNNING, GENERATION, DECODES, CONTEXT, PARTIAL, PREFILLED, NEW_SEQUENCES, NEW_TOKENS, NEW_PAIRS, STANDS,
     ORDER, JOINED, HEAP, STALE, PLAN_START, PLAN_END, STEPS, FIRST_PS, GROWTH_PS, BOUNDARY, ITERATIONS, PLANS,
-    LOAD, DRAINING, LEVEL_MW, SINCE, ENERGY_HIGH, ENERGY_LOW, LARGEST_MW, HEAD, PLACES, LONGEST,
-    REPLICA_COLUMNS,
-) = range(44)  # fmt: skip
+    LOAD, DRAINING, LEVEL_MW, SINCE, ENERGY_HIGH, ENERGY_LOW, LARGEST_MW, HEAD, PLACES, LONGEST, ROLE, READY,
+    DUE, REPLICA_COLUMNS,
+) = range(47)  # fmt: skip
+
+# Values of ROLE.
+MIXED, PREFILL, DECODE = range(3)
 
 # Columns of `State.request`.
 (
@@ -28,6 +31,12 @@ LONGEST_PS = 1 << 61
 #: `request[FIRST_TOKEN]` and `request[STARTED]` before there is one; times before the base are below zero.
 UNSEEN64 = np.iinfo(np.int64).min
 
+# Values of `request[TOKEN]` while a prompt is read and its KV not yet where it will be decoded: without
+# blocks there, and with. Its SLOT is the sender's then, and columns of decodes say who waits for it,
+# since when, and since when it has blocks there.
+HANDED, COMING = -2, -3
+RECEIVER, HANDED_PLACE, COMING_PLACE = BASE, END, PHASE
+
 # Values of `request[SLOT]` beside the slot of a replica: not in use, at the door.
 UNUSED, LOBBY = -1, -2
 
@@ -37,8 +46,9 @@ UNUSED, LOBBY = -1, -2
     REQUESTS_IN, PROMPTS_IN, OUTPUTS_IN, BOUNDARIES, DRAINED, MOST_QUEUED, CELLS, ROUTER, SHARED, BUDGET,
     BLOCK_TOKENS, UNKNOWN, PREEMPTED, CHUNKED, PROMPTS_APART, PADDED_BUDGET, WHOLE_PROMPT, WATERMARK_ALWAYS,
     SPARE_BLOCK, ADMITS_AFTER_PREEMPTION, KEEPS_BLOCKS, LOOKED, HIT, GROUPS, PREFIXES, PIECE_BLOCKS,
-    MOST_AHEAD, UNTIL_DONE, DRAFTS, DRAFT_1024, CROWD_FIELDS,
-) = range(43)  # fmt: skip
+    MOST_AHEAD, UNTIL_DONE, DRAFTS, DRAFT_1024, APART, BETWEEN, PARKED, LAST_PARKED, EPOCH_PS, EPOCH, EPOCHS,
+    CROWD_FIELDS,
+) = range(50)  # fmt: skip
 
 # Values of ROUTER.
 ROUND_ROBIN, LEAST_OUTSTANDING, PREFIX_AWARE = range(3)
@@ -62,6 +72,12 @@ OK, SHED, FAILED, RETRIED = range(4)
 (
     SEQUENCE_PS, CONTEXT_PS, PAIR_PS_1024, IDLE_MW, PREFILL_MW, MIXED_CONTEXT_PS, BESIDE_MW, COST_COLUMNS,
 ) = range(8)  # fmt: skip
+
+# Queues in a row of `State.lines`: KV to send, and requests whose KV has come.
+LINK, CAME = range(2)
+
+# Columns of `State.flow`.
+KV_BYTES, BYTES_PER_S, SENT, SENT_BEFORE = range(4)
 
 #: Mean context is rounded to this for the watts of a decode batch, as in `replica_costs`. [tokens]
 CONTEXT_BUCKET = 512

@@ -15,12 +15,15 @@ from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal
 from simulator.serving.kernel.state import compiled, digest, entry
 from simulator.serving.kernel.static_batch import finish_batch
+from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
 
 
 @compiled
 def _advance(k: Any, what: int, stop_ps: int) -> int:
     c = k.crowd
     if what == DEAL:
+        if c[APART]:
+            deal_parked(k, c[NOW])
         deal(k, c[NOW])
     if what != ADVANCE:
         c[STAGE] = PLANNING
@@ -41,6 +44,8 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
             else:
                 arrival = c[KNOWN]
             at = min(k.ends[1], arrival)
+            if c[APART]:
+                at = min(at, k.links[1])
             c[EVENT] = at
             if at > stop_ps:
                 return REACHED
@@ -61,8 +66,12 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
                     running = running_in(k, s)
                 if c[ROWS] + running > k.rows.shape[0]:
                     return MORE_ROWS
+                reads = k.replica[s, ROLE] == PREFILL
                 for row in range(first, last):
                     if k.replica[row, PLAN_END] != now:
+                        continue
+                    if reads:
+                        finish_reading(k, row, now)
                         continue
                     if c[UNTIL_DONE]:
                         finish_batch(k, row, now)
@@ -75,6 +84,8 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
                     passed(k, s)
                 tree_set(k.ends, s, NEVER64)
                 call(k, s)
+            if c[APART]:
+                arrive(k, now)
             c[STAGE] = ARRIVING
         if c[STAGE] == ARRIVING:
             while True:
@@ -90,6 +101,8 @@ def _advance(k: Any, what: int, stop_ps: int) -> int:
                     return MORE_REQUESTS
                 admit(k, now)
             c[STAGE] = PLANNING
+        if c[APART]:
+            in_order(k.boundary, c[BOUNDARIES])
         for i in range(c[BOUNDARIES]):
             s = k.boundary[i]
             if not k.replica[s, BOUNDARY]:

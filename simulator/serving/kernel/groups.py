@@ -22,11 +22,12 @@ _WAITING_WEIGHT = 4
 @compiled
 def least_busy(k: Any, s: int) -> Any:
     """Return the group that a newcomer goes to, the first of equals."""
-    best = s + 1
-    least = _WAITING_WEIGHT * k.replica[best, WAITING] + k.replica[best, RUNNING]
-    for row in range(s + 2, s + 1 + k.crowd[GROUPS]):
-        busy = _WAITING_WEIGHT * k.replica[row, WAITING] + k.replica[row, RUNNING]
-        if busy < least:
+    best = -1
+    least = 0
+    for row in range(s + 1, s + 1 + k.crowd[GROUPS]):
+        r = k.replica[row]
+        busy = _WAITING_WEIGHT * (r[WAITING] + r[DUE] + r[READY]) + r[RUNNING]
+        if best < 0 or busy < least:
             least = busy
             best = row
     return best

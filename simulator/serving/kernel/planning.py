@@ -11,6 +11,7 @@ from simulator.serving.kernel.power import meter_set, set_decode_power
 from simulator.serving.kernel.prefixes import enter, extend, found_blocks, grow
 from simulator.serving.kernel.state import compiled, inlined
 from simulator.serving.kernel.static_batch import form
+from simulator.serving.kernel.transfers import reserve
 
 
 @compiled
@@ -68,6 +69,26 @@ def _next_chunk(k: Any, s: int, budget: int) -> Any:
     return chunk
 
 
+@compiled
+def _admit_ready(k: Any, s: int, budget: int) -> Any:
+    """Plan the last tokens of prompts whose KV has come; return how many."""
+    c = k.crowd
+    r = k.replica[s]
+    line = k.lines[s]
+    count = 0
+    while r[READY] and count < budget and r[RUNNING] < r[MOST_SEQUENCES]:
+        q = line[2 * CAME]
+        line[2 * CAME] = k.request[q, NEXT]
+        r[READY] -= 1
+        c[QUEUED] -= 1
+        k.running[s, r[RUNNING]] = q
+        k.request[q, PLACE] = r[RUNNING]
+        r[RUNNING] += 1
+        _put_in(k, s, q, 1)
+        count += 1
+    return count
+
+
 @inlined
 def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
     """Plan the first chunks of waiting requests, in order, until the first that cannot go."""
@@ -75,6 +96,8 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
     r = k.replica[s]
     size = c[BLOCK_TOKENS]
     longest = 0
+    if r[READY]:
+        budget -= _admit_ready(k, s, budget)
     queue = k.waiting[s]
     tier = 0
     while r[WAITING] and budget > 0 and r[RUNNING] < r[MOST_SEQUENCES]:
@@ -106,6 +129,9 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
             break
         queue[2 * tier] = v[NEXT]
         r[WAITING] -= 1
+        if v[SLOT] != s:
+            reserve(k, s, q, now)
+            continue
         c[QUEUED] -= 1
         k.running[s, r[RUNNING]] = q
         v[PLACE] = r[RUNNING]
@@ -243,7 +269,7 @@ def schedule(k: Any, s: int, now: int) -> None:
             preempt(k, s, 0)
             made_room = True
         budget = c[BUDGET] - r[DECODES] * (1 + c[DRAFTS])
-        if r[PARTIAL] >= 0 or r[WAITING]:
+        if r[PARTIAL] >= 0 or r[WAITING] or r[READY]:
             # Decodes have their blocks for the next token before anybody else asks for some.
             if c[DRAFTS]:
                 grow_checks(k, s)
@@ -259,12 +285,12 @@ def schedule(k: Any, s: int, now: int) -> None:
             made_room = made_room or r[RUNNING] < before
         # Where nothing is left that could run, the queue's head goes in at once.
         made_room = made_room and r[RUNNING] > 0
-        if r[WAITING] and (not made_room or c[ADMITS_AFTER_PREEMPTION]):
+        if (r[WAITING] or r[READY]) and (not made_room or c[ADMITS_AFTER_PREEMPTION]):
             _admit_waiting(k, s, now, budget)
     if r[NEW_SEQUENCES]:
         _plan_prompts(k, s, now)
     elif r[DECODES]:
-        _plan_decodes(k, s, now, made_room and r[WAITING] > 0)
+        _plan_decodes(k, s, now, made_room and r[WAITING] + r[READY] > 0)
     else:
         r[PLAN_END] = NEVER64
         r[STEPS] = 0

@@ -437,7 +437,7 @@ def remembering(k: Any, candidates: Any, count: int, q: int) -> Any:
         if load > calm:
             continue
         found = 0
-        if k.crowd[PREFIXES]:
+        if k.crowd[PREFIXES] and q >= 0:
             found, _ = found_blocks(k, least_busy(k, s) if k.crowd[GROUPS] > 1 else s, q)
         if best < 0 or found > most or (found == most and load < least):
             best = s

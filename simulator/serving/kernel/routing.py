@@ -13,7 +13,21 @@ from simulator.serving.kernel.state import compiled, inlined
 
 
 @inlined
-def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
+def cut(k: Any, s: int, after_ps: int) -> None:
+    """End the leap under way at its first boundary later than `after_ps`."""
+    r = k.replica[s]
+    if r[STEPS] > 1:
+        steps = steps_within(r[FIRST_PS], r[GROWTH_PS], after_ps - r[PLAN_START], r[STEPS]) + 1
+        if steps < r[STEPS]:
+            r[STEPS] = steps
+            r[PLAN_END] = r[PLAN_START] + steps * r[FIRST_PS] + r[GROWTH_PS] * (steps * (steps - 1) // 2)
+            if k.crowd[GROUPS] > 1:
+                keep_pace(k, s)
+            tree_set(k.ends, s, r[PLAN_END])
+
+
+@inlined
+def line_up(k: Any, s: int, q: int, after_ps: int) -> None:
     """Let a request wait at a replica, and cut the leap under way if it could be admitted sooner."""
     r = k.replica[s]
     at = r[HEAD]
@@ -21,7 +35,6 @@ def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
     request = k.request[q]
     home[LOAD] += 1
     k.crowd[LOADED] += 1
-    request[SLOT] = s
     request[PLACE_ORDER] = home[ORDER]
     home[ORDER] += 1
     queue = k.waiting[s]
@@ -39,33 +52,31 @@ def _enqueue(k: Any, s: int, q: int, after_ps: int) -> None:
         k.request[queue[2 * tier + 1], NEXT] = q
     queue[2 * tier + 1] = q
     r[WAITING] += 1
-    k.crowd[QUEUED] += 1
     if home[PLAN_END] == NEVER64:
         call(k, at)
-    elif home[STEPS] > 1 and (r[PLAN_END] == NEVER64 or (is_head and r[RUNNING] < r[MOST_SEQUENCES])):
-        start = home[PLAN_START]
-        first = home[FIRST_PS]
-        growth = home[GROWTH_PS]
-        steps = steps_within(first, growth, after_ps - start, home[STEPS]) + 1
-        if steps < home[STEPS]:
-            home[STEPS] = steps
-            home[PLAN_END] = start + steps * first + growth * (steps * (steps - 1) // 2)
-            if k.crowd[GROUPS] > 1:
-                keep_pace(k, at)
-            tree_set(k.ends, at, home[PLAN_END])
+    elif r[PLAN_END] == NEVER64 or (is_head and r[RUNNING] < r[MOST_SEQUENCES]):
+        cut(k, at, after_ps)
 
 
 @inlined
-def _pick(k: Any, cell: int, q: int) -> Any:
-    """Return the slot that the router gives a request of a cell; -1 if none is open to it."""
-    candidates = k.entry[cell]
-    count = k.entries[cell]
+def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
+    """Return the slot that the router gives the next request of a stage; -1 if none is open to it.
+
+    Parameters
+    ----------
+    stage
+        A row of `k.turns`.
+    candidates, count
+        Open slots, ascending, and how many.
+    q
+        The request; -1 where it does not matter what replicas remember of it.
+    """
     if not count:
         return -1
     site = 0
     c = k.crowd
     if c[SHARED]:
-        found = k.scratch
+        found = k.scratch[0]
         weight = k.shares[0]
         credit = k.shares[1]
         sites = 0
@@ -98,8 +109,8 @@ def _pick(k: Any, cell: int, q: int) -> Any:
                 open_here += 1
         candidates = found
         count = open_here
-    turn = k.turns[cell, site]
-    k.turns[cell, site] = turn + 1
+    turn = k.turns[stage, site]
+    k.turns[stage, site] = turn + 1
     if c[ROUTER] == ROUND_ROBIN:
         return int(candidates[turn % count])
     if c[ROUTER] == PREFIX_AWARE:
@@ -126,7 +137,7 @@ def put_last(queue: Any, request: Any, tier: int, q: int) -> None:
 
 
 @compiled
-def _fits(c: Any, r: Any, prompt: int, output: int) -> bool:
+def fits(c: Any, r: Any, prompt: int, output: int) -> bool:
     """Return whether a request of this size could run on a replica alone."""
     tokens = prompt + output - 1 + c[DRAFTS]
     if not c[CHUNKED] and (prompt if c[UNTIL_DONE] else tokens) > c[BUDGET]:
@@ -137,13 +148,33 @@ def _fits(c: Any, r: Any, prompt: int, output: int) -> bool:
 
 
 @inlined
+def able(k: Any, prompt: int, output: int) -> Any:
+    """Note the open decode replicas that could run a request alone in `k.scratch[1]`; return how many."""
+    last = k.entries.size - 1
+    found = k.scratch[1]
+    count = 0
+    for i in range(k.entries[last]):
+        s = k.entry[last, i]
+        if fits(k.crowd, k.replica[s], prompt, output):
+            found[count] = s
+            count += 1
+    return count
+
+
+@compiled
+def _could_go_on(k: Any, prompt: int, output: int) -> bool:
+    """Return whether a prompt that a prefill replica reads could be decoded anywhere, as far as is known."""
+    return bool(not k.entries[k.entries.size - 1] or able(k, prompt, output) > 0)
+
+
+@inlined
 def _route(k: Any, q: int, after_ps: int) -> None:
     """Send a request to a replica, to the lobby if none is open, or away."""
     c = k.crowd
     request = k.request[q]
     bound = c[MOST_QUEUED]
     cell = request[NUMBER] % c[CELLS] if c[CELLS] > 1 else 0
-    s = _pick(k, cell, q)
+    s = pick(k, cell, k.entry[cell], k.entries[cell], q)
     if s < 0:
         if bound >= 0 and c[IN_LOBBY] >= bound:
             end_row(k, q, SHED, -1, -1)
@@ -156,13 +187,20 @@ def _route(k: Any, q: int, after_ps: int) -> None:
     waiting = r[WAITING]
     if c[GROUPS] > 1:
         waiting = waiting_in(k, s)
-    fits = _fits(c, r, request[PROMPT], request[OUTPUT])
-    if not fits or (bound >= 0 and waiting >= bound):
+    prompt = request[PROMPT]
+    output = request[OUTPUT]
+    if r[ROLE] == PREFILL:
+        runs = fits(c, r, prompt, 1) and _could_go_on(k, prompt, output)
+    else:
+        runs = fits(c, r, prompt, output)
+    if not runs or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return
     if c[GROUPS] > 1:
         s = least_busy(k, s)
-    _enqueue(k, s, q, after_ps)
+    request[SLOT] = s
+    c[QUEUED] += 1
+    line_up(k, s, q, after_ps)
 
 
 @inlined

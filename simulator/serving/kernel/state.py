@@ -104,15 +104,21 @@ class State(NamedTuple):
     doors: Ints
     """(2, 2 tiers) first and last of the queues at the door, and of those that are being dealt out."""
     entry: Ints
-    """(cells, slots) open slots of each cell."""
+    """(cells + 1, slots) open slots of each cell, and those that only decode."""
     entries: Ints
-    """(cells,) how many."""
+    """(cells + 1,) how many."""
     turns: Ints
-    """(cells, sites + 1) requests routed by cell and site; without shares the site is 0."""
+    """(cells + 1, sites + 1) requests routed by cell and site; without shares the site is 0."""
     scratch: Ints
-    """(slots or sites,) for picking."""
+    """(2, slots or sites) for picking."""
     shares: NDArray[np.float64]
     """(2, sites) weight and credit by site."""
+    links: Ints
+    """(2 width,) a tree like `ends` of when each sender's transfer of KV ends."""
+    lines: Ints
+    """(slots, 4) first and last of the KV that a replica has to send, and of requests whose KV has come."""
+    flow: NDArray[np.float64]
+    """(4,) KV of a token, bandwidth of a sender, and KV sent in the last two epochs. [B, B/s, B, B]"""
     cost: Ints
     """(costs, COST_COLUMNS)"""
     tokens_ps: Ints

@@ -1,4 +1,4 @@
-"""Prefill apart from decode, counted by hand: iterations of 0.1 s, KV of 10 bytes a token."""
+"""Prefill apart from decode, counted by hand in both forms: iterations of 0.1 s, KV of 10 bytes a token."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import pytest
 
 from simulator.serving.batch_rule import BatchRule
+from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica, RemoveReplica, SetTransferBandwidth, Stop
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
@@ -15,12 +16,12 @@ from simulator.serving.twin import TwinCrowd
 TENTH = GivenReplica(linear_iteration(fixed_s=0.1))
 
 
-@pytest.fixture
-def split(tenth, requests):
+@pytest.fixture(params=[TwinCrowd, CompiledCrowd])
+def split(request, tenth, requests):
     def make(*rows, roles=("prefill", "decode"), blocks=1000, **rules):
         settings = {"kv_bytes_per_token": 10.0, "transfer_bytes_per_s": 1000.0, **rules}
         rule = settings.pop("rule", BatchRule(watermark_fraction=0.0))
-        made = TwinCrowd(ServiceRules("chat", rule=rule, **settings))
+        made = request.param(ServiceRules("chat", rule=rule, **settings))
         for number, role in enumerate(roles):
             made.apply(AddReplica(number, "here", role, 2, tenth, blocks), 0.0)
         made.feed(requests(*rows), math.inf)
@@ -122,6 +123,18 @@ def test_the_declared_flow_is_the_last_epochs_bytes(split):
     assert made.declared_flow_bytes_per_s() == pytest.approx(30 * 500.0 / 300.0)
     made.advance(1000.0)
     assert made.declared_flow_bytes_per_s() == 0.0
+
+
+def test_a_flow_is_declared_while_the_next_one_is_counted(split):
+    # One prompt at 290 s, one at 310 s: at 450 s the epoch that ended at 300 s had one of 500 bytes.
+    made = split((290.0, 50, 1), (310.0, 50, 1), (1250.0, 50, 1))
+    made.advance(450.0)
+    assert made.declared_flow_bytes_per_s() == pytest.approx(500.0 / 300.0)
+    made.advance(600.0)
+    assert made.declared_flow_bytes_per_s() == pytest.approx(500.0 / 300.0)
+    # The epoch before the present one had none: what came since 1200 s counts.
+    made.advance(1300.0)
+    assert made.declared_flow_bytes_per_s() == pytest.approx(500.0 / 100.0)
 
 
 def test_a_lost_sender_loses_what_was_on_its_way(split, rows_after):
