@@ -45,6 +45,8 @@ def command(
 
     from simulator.cli.progress import progress_bar
     from simulator.results import execute
+    from simulator.results.digest import shown_path
+    from simulator.results.folder import unfinished
 
     with progress_bar(read, shown=not (quiet or as_json)) as progress:
         run = execute(read, out=out, progress=progress)
@@ -52,6 +54,13 @@ def command(
         from analysis.report import write_report
 
         write_report(run)
+    if not quiet:
+        for left in unfinished(run.path):
+            click.echo(
+                f"note: {shown_path(left)} is of an earlier run of this name that was killed or still runs; "
+                "nothing in it is valid. Remove it once no such run is going on",
+                err=True,
+            )
     if as_json:
         click.echo(json.dumps(run.closing_data(), indent=1, ensure_ascii=False))
     elif not quiet:

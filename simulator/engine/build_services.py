@@ -14,9 +14,9 @@ from simulator.cluster.allocation import Placement
 from simulator.engine.behaviour import Behaviour
 from simulator.engine.build_jobs import JobBuilder
 from simulator.engine.world import ServicePlan
-from simulator.foundation.errors import BuildError
+from simulator.foundation.errors import BuildError, CatalogError
 from simulator.foundation.step_series import StepSeries
-from simulator.foundation.units import HOUR_S
+from simulator.foundation.units import HOUR_S, render
 from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of, weight_bytes_per_gpu
 from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
@@ -39,6 +39,14 @@ from simulator.workload.user_loop import UserLoop
 
 #: Requests whose lengths and tiers stand for all in mode fluid.
 _SAMPLE: Final = 4096
+
+#: Most requests that are simulated one by one; what they take, for the message that refuses more:
+#: requests per second of computing with files written, and bytes of a row of requests.parquet.
+_MOST_REQUESTS: Final = 5e9
+_REQUESTS_PER_S: Final = 4e5
+_ROW_BYTES: Final = 40.0
+#: Most users of a closed loop.
+_MOST_USERS: Final = 1e7
 
 _FLOW: Final = Form("flow", "mode fluid")
 
@@ -78,6 +86,7 @@ class ServiceBuilder:
         kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers
         self._check_mode(service)
+        self._check_count(service)
         profiles: dict[int, ServingProfile] = {}
 
         def profile(pool: int) -> ServingProfile:
@@ -347,6 +356,29 @@ class ServiceBuilder:
             return float(np.searchsorted(self._log(service).arrived_s, self.jobs.horizon_s, side="right"))
         return float(self._rate_per_s(service).integral())
 
+    def _check_count(self, service: Service) -> None:
+        """Refuse before the first one more requests than any machine works through."""
+        where, demand = f"workloads.{service.name}.demand", service.demand
+        if demand is None or service.mode == "fluid":
+            return
+        if demand.think_time_s is not None:
+            assert demand.users is not None
+            if demand.users > _MOST_USERS:
+                raise BuildError(
+                    f"{where}: {demand.users:,.0f} users in a closed loop are followed one by one; expected "
+                    f"at most {_MOST_USERS:,.0f}: give them `requests_per_user` in place of `think_time`"
+                )
+            return
+        many = service.thin_fraction * self._expected_requests(service)
+        if many > _MOST_REQUESTS:
+            raise BuildError(
+                f"{where}: about {render(many, '')} requests would be simulated one by one, "
+                f"{render(many / _REQUESTS_PER_S, 's')} of computing and "
+                f"{render(_ROW_BYTES * many, 'bytes')} of rows; expected at most "
+                f"{_MOST_REQUESTS:,.0f}: shorten the run, ask for less, or "
+                "give `mode: thinned` a smaller `thin`, or `mode: fluid`"
+            )
+
     def _users(self, service: Service) -> UserLoop:
         """Return the users of a service in a closed loop."""
         demand = service.demand
@@ -404,6 +436,12 @@ class ServiceBuilder:
 
     def _rate_per_s(self, service: Service) -> StepSeries:
         """Return the requests per second that are asked for."""
+        try:
+            return self._asked_per_s(service)
+        except CatalogError as error:
+            raise BuildError(f"workloads.{service.name}.demand: {error}") from None
+
+    def _asked_per_s(self, service: Service) -> StepSeries:
         jobs, demand = self.jobs, service.demand
         assert demand is not None
         shape = jobs.scenario.catalog.shape(demand.shape) if demand.shape != "flat" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 from pathlib import Path
@@ -149,3 +150,10 @@ def _fresh_sibling(target: Path, word: str) -> Path:
             number += 1
         else:
             return path
+
+
+def unfinished(target: Path) -> list[Path]:
+    """Return what runs into the same folder left behind when they were killed, or are writing now."""
+    target = Path(os.path.abspath(target))
+    pattern = f".{glob.escape(target.name)}.incomplete-*"
+    return sorted(path for path in target.parent.glob(pattern) if (path / MARK).is_file())

@@ -42,6 +42,9 @@ _NUMBERS: Final = (
     *_MEMORY, *_HOST, "block_tokens", "watermark_fraction", "max_sequences", "token_budget"
 )  # fmt: skip
 
+#: Numbers of an engine above which tables by tokens or blocks fill the memory of any machine.
+_LARGEST: Final = {"token_budget": 2**20, "max_sequences": 2**20, "block_tokens": 2**16}
+
 Router = Annotated[Choice, Plugin("routers")]
 Autoscale = Annotated[Choice, Plugin("autoscalers")]
 Correlation = Annotated[float, Measure("", low=-1.0, high=1.0)]
@@ -133,6 +136,10 @@ class Engine(Branch):
             raise mistake(
                 f"kv_blocks says how large the cache is, so {said[0]} has no effect", "give one of them"
             )
+        for key, most in _LARGEST.items():
+            value = getattr(self, key)
+            if value is not None and value > most:
+                raise mistake(f"{key} {value}: no engine takes so many", f"at most {most:,}")
         said = self._said(_HOST)
         if self.iteration_table is not None and said:
             raise mistake(

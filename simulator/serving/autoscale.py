@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from simulator.decisions import Decision, Scale, ServiceView
 from simulator.foundation.quantity import Count, Fraction, Ratio, Seconds
@@ -37,6 +37,15 @@ class NoScaling:
         return ()
 
 
+#: Shortest control period: metrics of a service are not scraped more often. [s]
+_SHORTEST_S: Final = 0.1
+
+
+def _check_period(every_s: float) -> None:
+    if not every_s >= _SHORTEST_S:
+        raise ValueError(f"every_s {every_s:g} is no control period; expected {_SHORTEST_S:g} s or more")
+
+
 @dataclass(frozen=True)
 class QueueScaler:
     """Add replicas while requests wait or a cache is nearly full, take one away while all are nearly empty.
@@ -55,6 +64,7 @@ class QueueScaler:
     most_at_once: Annotated[Count, "Most replicas asked for in one step."] = 4
 
     def __post_init__(self) -> None:
+        _check_period(self.every_s)
         if self.queue_above < 0.0 or self.load_below < 0.0 or self.most_at_once < 1:
             raise ValueError(
                 f"queue_above {self.queue_above} and load_below {self.load_below} must be 0 or more, "
@@ -110,6 +120,7 @@ class ConcurrencyScaler:
     settle_s: Annotated[Seconds, "No shrinking within this time of a change of replicas."] = 300.0
 
     def __post_init__(self) -> None:
+        _check_period(self.every_s)
         if not self.target > 0.0 or not 0.0 <= self.tolerance_fraction < 1.0:
             raise ValueError(
                 f"target {self.target} must be above 0, tolerance {self.tolerance_fraction} from 0 to below 1"

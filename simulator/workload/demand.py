@@ -13,12 +13,15 @@ from simulator.catalog.entries import ShapeSpec
 from simulator.foundation.calendar import Calendar
 from simulator.foundation.errors import CatalogError
 from simulator.foundation.step_series import StepSeries
-from simulator.foundation.units import HOUR_S
+from simulator.foundation.units import HOUR_S, render
 
 HOURS_A_WEEK: Final = 168
 _ROUNDING: Final = 1e-9
 #: Local hours begin at a multiple of this in UTC, whatever the zone (Nepal: 5 h 45 min).
 _ZONE_STEP_S: Final = HOUR_S / 4
+
+#: Growth by more than 10^12 in one run is a slip of the pen.
+_MOST_DOUBLINGS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ class Demand:
         rate_per_s = self.mean_per_s * self.multipliers()[hour]
         if self.doubling_s is None:
             return StepSeries(start_s, rate_per_s, end_s).simplified()
+        if end_s / self.doubling_s > _MOST_DOUBLINGS:
+            raise CatalogError(
+                f"doubling: a demand that doubles every {render(self.doubling_s, 's')} doubles "
+                f"{end_s / self.doubling_s:,.0f} times in {render(end_s, 's')}; expected at most "
+                f"{_MOST_DOUBLINGS} times"
+            )
         # Each step holds its own mean of 2^(t / doubling), so counts over whole steps are exact.
         grown = np.exp2(np.append(start_s, end_s) / self.doubling_s)
         widths = np.diff(np.append(start_s, end_s)) * (math.log(2.0) / self.doubling_s)

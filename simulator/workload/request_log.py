@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from simulator.foundation.names import hint
-from simulator.foundation.units import MILLI
+from simulator.foundation.units import MILLI, YEAR_S
 from simulator.workload.jobs import IntColumn
 from simulator.workload.moments import snap_all
 from simulator.workload.requests import Prefixes, RequestTable
@@ -46,6 +46,8 @@ _EXPECTED: Final = (
 )
 #: Names of pieces of prompts are whole numbers below this.
 _LARGEST_HASH: Final = 2**53
+#: Of a log, as of a scenario.
+_LONGEST_S: Final = 100.0 * YEAR_S
 _AZURE_MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(\.\d{1,9})?(?:\+00:00|Z)?", flags=re.ASCII
 )
@@ -74,7 +76,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
     path = Path(path)
     rows, arrived_s, prompt, output, tier, prefixes = _columns(path, tiers)
     rows.check_order(arrived_s, "arrival")
-    rows.check_range(arrived_s, "arrival", "seconds, 0 or more")
+    rows.check_range(arrived_s, "arrival", "seconds from 0 to 100 yr", high=_LONGEST_S)
     for name, tokens in (("prompt tokens", prompt), ("output tokens", output)):
         rows.check_range(tokens, name, "a whole number, 0 or more", high=LARGEST_COUNT, whole=True)
     keep = (prompt > 0) & (output > 0)
@@ -116,6 +118,12 @@ def _columns(
         arrived_s = arrived_s - arrived_s[0]
     else:
         arrived_s, names = cells.numbers("arrived_s", "seconds, 0 or more"), OWN
+        if arrived_s[0] > YEAR_S:
+            cells.refuse(
+                0,
+                f"arrived_s: the first request comes {arrived_s[0]:.15g} s after the run's start; "
+                "expected less than a year (these look like Unix times: subtract the first)",
+            )
         if which == 0:
             tier = _tiers(cells, tiers)
     prompt, output = (cells.parse(cells.columns[name], name, "a whole number") for name in names[1:])

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from simulator.cli.commands import datahall
 
 REPLAY, DAY, PREMIUM = "replay/requests", "serving/peak-hours", "serving/premium-tiers"
+SCALED = "serving/autoscaled-day"
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,19 @@ REPLAY, DAY, PREMIUM = "replay/requests", "serving/peak-hours", "serving/premium
         (DAY, ["workloads.chat.demand.arrivals=gamma", "workloads.chat.demand.cv=0"], "cv: '0': must be"),
         (DAY, ["workloads.chat.demand.doubling=0 s"], "doubling: '0 s': must be above 0 s"),
         (DAY, ["workloads.chat.engine.kv_blocks=1"], "not even the mean request fits 1 blocks"),
+        (
+            DAY,
+            ["workloads.chat.demand.requests=1e12 per day"],
+            "about 1.25 T requests would be simulated one by one",
+        ),
+        (DAY, ["workloads.chat.demand={users: 1000000000, think_time: 1 s}"], "at most 10,000,000"),
+        (DAY, ["workloads.chat.engine.token_budget=1000000000000"], "at most 1,048,576"),
+        (DAY, ["workloads.chat.engine.block_tokens=100000"], "at most 65,536"),
+        (DAY, ["workloads.chat.demand.peak_to_mean=1000"], "workloads.chat.demand: peak_to_mean 1000 would"),
+        (DAY, ["workloads.chat.replicas=1000000000"], "the pools have room for 4"),
+        (DAY, ["workloads.chat.demand.doubling=1 s"], "doubles 86,400 times in 24 h; expected at most 40"),
+        (SCALED, ["workloads.chat.replicas.autoscale.every=1 us"], "expected 0.1 s or more"),
+        (DAY, ["duration=100000 yr"], "longer than 100 yr"),
         (PREMIUM, ["workloads.chat.tiers.premium.tpot_slo=-1 ms"], "tpot_slo: '-1 ms': must be above 0 s"),
         (PREMIUM, ["workloads.chat.tiers.premium.tpot_slo=50 ms", "workloads.chat.mode=fluid"], "both"),
     ],
@@ -41,6 +55,44 @@ def test_one_message_and_nothing_written(tmp_path, monkeypatch, scenario, change
     assert words in told.stderr
     assert "Traceback" not in told.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "words"),
+    [
+        ("0,10,5\n5,10,5\n3,10,5\n", 4, "3 comes after 5 on line 3"),
+        ("0,10,5\n1,-3,5\n", 3, "-3 is below 0"),
+        ("0,10,5\n1,1e20,5\n", 3, "is above 1e+08"),
+        ("0,10,5\n4e9,10,5\n", 3, "expected seconds from 0 to 100 yr"),
+        ("1700000000,10,5\n1700000001,10,5\n", 2, "these look like Unix times"),
+        ("0,10,5\n1,nan,5\n", 3, "nan is not finite"),
+        ("0,10,5\n1,10\n", 3, "2 cells; expected 3"),
+        ("0,ten,5\n", 2, "'ten' is not a number"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(tmp_path, monkeypatch, rows, line, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text("arrived_s,prompt_tokens,output_tokens\n" + rows)
+    told = CliRunner().invoke(datahall, ["run", REPLAY, "workloads.0.path=log.csv"])
+    assert told.exit_code == 2
+    assert f"log.csv:{line}:" in told.stderr
+    assert words in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_what_a_killed_run_left_is_told_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left = tmp_path / ".out.incomplete-4711-0"
+    left.mkdir()
+    (left / "INCOMPLETE").write_text("This run was not finished.\n")
+    other = tmp_path / ".other.incomplete-4711-0"
+    other.mkdir()
+    (other / "INCOMPLETE").write_text("")
+    told = CliRunner().invoke(datahall, ["run", REPLAY, "-o", "out", "--no-report"])
+    assert told.exit_code == 0, told.output
+    assert ".out.incomplete-4711-0 is of an earlier run of this name that was killed" in told.stderr
+    assert ".other" not in told.stderr
+    assert left.is_dir()
 
 
 def test_a_log_cut_inside_its_gzip_names_the_line(tmp_path, monkeypatch):
