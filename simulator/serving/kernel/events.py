@@ -13,117 +13,9 @@ from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal
-from simulator.serving.kernel.state import compiled, digest, entry
+from simulator.serving.kernel.state import digest, entry
 from simulator.serving.kernel.static_batch import finish_batch
 from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
-
-
-@compiled
-def _advance(k: Any, what: int, stop_ps: int) -> int:
-    c = k.crowd
-    if what == DEAL:
-        if c[APART]:
-            deal_parked(k, c[NOW])
-        deal(k, c[NOW])
-    if what != ADVANCE:
-        c[STAGE] = PLANNING
-    while True:
-        if c[STAGE] == NEXT_EVENT:
-            if c[UNKNOWN]:
-                return POWER_UNKNOWN
-            if c[DRAINED]:
-                return REPLICA_DRAINED
-            if what != ADVANCE:
-                return REACHED
-            if c[ROWS] >= c[ROWS_WANTED]:
-                return ROWS_LIMIT
-            if c[ARRIVAL] < c[ARRIVALS]:
-                arrival = k.arrived[c[ARRIVAL]]
-            elif c[KNOWN] < 0:
-                return MORE_ARRIVALS
-            else:
-                arrival = c[KNOWN]
-            at = min(k.ends[1], arrival)
-            if c[APART]:
-                at = min(at, k.links[1])
-            c[EVENT] = at
-            if at > stop_ps:
-                return REACHED
-            c[NOW] = at
-            if c[ARRIVAL] >= c[ARRIVALS] and at == c[KNOWN]:
-                return NOBODY_KNOWN
-            c[STAGE] = ENDS
-        now = c[NOW]
-        if c[STAGE] == ENDS:
-            while k.ends[1] == now:
-                s = tree_first(k.ends)
-                first = s
-                last = s + 1
-                running = k.replica[s, RUNNING]
-                if c[GROUPS] > 1:
-                    first = s + 1
-                    last = first + c[GROUPS]
-                    running = running_in(k, s)
-                if c[ROWS] + running > k.rows.shape[0]:
-                    return MORE_ROWS
-                reads = k.replica[s, ROLE] == PREFILL
-                for row in range(first, last):
-                    if k.replica[row, PLAN_END] != now:
-                        continue
-                    if reads:
-                        finish_reading(k, row, now)
-                        continue
-                    if c[UNTIL_DONE]:
-                        finish_batch(k, row, now)
-                    elif c[DRAFTS]:
-                        finish_checks(k, row)
-                    else:
-                        finish_decodes(k, row)
-                    finish_prompts(k, row, now)
-                if c[GROUPS] > 1:
-                    passed(k, s)
-                tree_set(k.ends, s, NEVER64)
-                call(k, s)
-            if c[APART]:
-                arrive(k, now)
-            c[STAGE] = ARRIVING
-        if c[STAGE] == ARRIVING:
-            while True:
-                if c[ARRIVAL] >= c[ARRIVALS]:
-                    if c[KNOWN] < 0:
-                        return MORE_ARRIVALS
-                    break
-                if k.arrived[c[ARRIVAL]] != now:
-                    break
-                if c[ROWS] >= k.rows.shape[0]:
-                    return MORE_ROWS
-                if c[FREE_REQUEST] < 0:
-                    return MORE_REQUESTS
-                admit(k, now)
-            c[STAGE] = PLANNING
-        if c[APART]:
-            in_order(k.boundary, c[BOUNDARIES])
-        for i in range(c[BOUNDARIES]):
-            s = k.boundary[i]
-            if not k.replica[s, BOUNDARY]:
-                continue
-            first = s
-            last = s + 1
-            if c[GROUPS] > 1:
-                first = s + 1
-                last = first + c[GROUPS]
-            if c[PREFIXES] and not room_for_names(k, first, last):
-                return MORE_SHELVES
-            for row in range(first, last):
-                schedule(k, row, now)
-            if c[GROUPS] > 1:
-                pace(k, s, now)
-            tree_set(k.ends, s, k.replica[s, PLAN_END])
-            r = k.replica[s]
-            if r[PLAN_END] == NEVER64 and r[DRAINING] and not r[LOAD]:
-                c[DRAINED] = 1
-        c[BOUNDARIES] = 0
-        c[STAGE] = NEXT_EVENT
 
 
 def _entry_point(sources: int) -> Any:
@@ -140,8 +32,110 @@ def _entry_point(sources: int) -> Any:
             ADVANCE; PLAN lets replicas that commands called plan on; DEAL empties the door first.
         """
         _ = sources
-        why: int = _advance(k, what, stop_ps)
-        return why
+        c = k.crowd
+        if what == DEAL:
+            if c[APART]:
+                deal_parked(k, c[NOW])
+            deal(k, c[NOW])
+        if what != ADVANCE:
+            c[STAGE] = PLANNING
+        while True:
+            if c[STAGE] == NEXT_EVENT:
+                if c[UNKNOWN]:
+                    return POWER_UNKNOWN
+                if c[DRAINED]:
+                    return REPLICA_DRAINED
+                if what != ADVANCE:
+                    return REACHED
+                if c[ROWS] >= c[ROWS_WANTED]:
+                    return ROWS_LIMIT
+                if c[ARRIVAL] < c[ARRIVALS]:
+                    arrival = k.arrived[c[ARRIVAL]]
+                elif c[KNOWN] < 0:
+                    return MORE_ARRIVALS
+                else:
+                    arrival = c[KNOWN]
+                at = min(k.ends[1], arrival)
+                if c[APART]:
+                    at = min(at, k.links[1])
+                c[EVENT] = at
+                if at > stop_ps:
+                    return REACHED
+                c[NOW] = at
+                if c[ARRIVAL] >= c[ARRIVALS] and at == c[KNOWN]:
+                    return NOBODY_KNOWN
+                c[STAGE] = ENDS
+            now = c[NOW]
+            if c[STAGE] == ENDS:
+                while k.ends[1] == now:
+                    s = tree_first(k.ends)
+                    first = s
+                    last = s + 1
+                    running = k.replica[s, RUNNING]
+                    if c[GROUPS] > 1:
+                        first = s + 1
+                        last = first + c[GROUPS]
+                        running = running_in(k, s)
+                    if c[ROWS] + running > k.rows.shape[0]:
+                        return MORE_ROWS
+                    reads = k.replica[s, ROLE] == PREFILL
+                    for row in range(first, last):
+                        if k.replica[row, PLAN_END] != now:
+                            continue
+                        if reads:
+                            finish_reading(k, row, now)
+                            continue
+                        if c[UNTIL_DONE]:
+                            finish_batch(k, row, now)
+                        elif c[DRAFTS]:
+                            finish_checks(k, row)
+                        else:
+                            finish_decodes(k, row)
+                        finish_prompts(k, row, now)
+                    if c[GROUPS] > 1:
+                        passed(k, s)
+                    tree_set(k.ends, s, NEVER64)
+                    call(k, s)
+                if c[APART]:
+                    arrive(k, now)
+                c[STAGE] = ARRIVING
+            if c[STAGE] == ARRIVING:
+                while True:
+                    if c[ARRIVAL] >= c[ARRIVALS]:
+                        if c[KNOWN] < 0:
+                            return MORE_ARRIVALS
+                        break
+                    if k.arrived[c[ARRIVAL]] != now:
+                        break
+                    if c[ROWS] >= k.rows.shape[0]:
+                        return MORE_ROWS
+                    if c[FREE_REQUEST] < 0:
+                        return MORE_REQUESTS
+                    admit(k, now)
+                c[STAGE] = PLANNING
+            if c[APART]:
+                in_order(k.boundary, c[BOUNDARIES])
+            for i in range(c[BOUNDARIES]):
+                s = k.boundary[i]
+                if not k.replica[s, BOUNDARY]:
+                    continue
+                first = s
+                last = s + 1
+                if c[GROUPS] > 1:
+                    first = s + 1
+                    last = first + c[GROUPS]
+                if c[PREFIXES] and not room_for_names(k, first, last):
+                    return MORE_SHELVES
+                for row in range(first, last):
+                    schedule(k, row, now)
+                if c[GROUPS] > 1:
+                    pace(k, s, now)
+                tree_set(k.ends, s, k.replica[s, PLAN_END])
+                r = k.replica[s]
+                if r[PLAN_END] == NEVER64 and r[DRAINING] and not r[LOAD]:
+                    c[DRAINED] = 1
+            c[BOUNDARIES] = 0
+            c[STAGE] = NEXT_EVENT
 
     return entry(advance)
 
