@@ -247,6 +247,10 @@ class Replica(Planned):
             self.meter.set(at_ps, self.costs.idle_mw)
             self._stale_power = True
 
+    def group_of(self, request: Request) -> int:
+        """Return 0: a replica without groups is one; see `lockstep.LockstepReplica`."""
+        return 0
+
     def release(self, request: Request) -> None:
         """Free the blocks of a prefilled prompt whose transfer is over."""
         del self.handed[request.number]

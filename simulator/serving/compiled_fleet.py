@@ -408,7 +408,8 @@ class CompiledFleet:
         r[:, kernel.REPLICA_ID] = -1
         r[:, kernel.PLAN_END] = NEVER64
         kernel.plain(kernel.tree_set)(k.ends, slot, NEVER64)
-        kernel.plain(kernel.tree_set)(k.links, slot, NEVER64)
+        for row in range(slot, slot + self._stride):
+            kernel.plain(kernel.tree_set)(k.links, row, NEVER64)
         self._roll.strike(replica_id)
         del self._fresh[replica_id]
 

@@ -23,17 +23,17 @@ class CompiledTransfers:
     kv_bytes_per_token
         KV of one token on all GPUs of a replica. [B]
     bytes_per_s
-        Bandwidth of each sender. [B/s]
+        Bandwidth of each replica, shared evenly by its groups. [B/s]
     """
 
     def __init__(self, fleet: CompiledFleet, kv_bytes_per_token: float, bytes_per_s: float) -> None:
         self._fleet = fleet
         fleet.k.flow[kernel.KV_BYTES] = kv_bytes_per_token
-        fleet.k.flow[kernel.BYTES_PER_S] = bytes_per_s
+        self.set_bandwidth(bytes_per_s)
 
     def set_bandwidth(self, bytes_per_s: float) -> None:
-        """Give each sender another bandwidth, from its next transfer on. [B/s]"""
-        self._fleet.k.flow[kernel.BYTES_PER_S] = bytes_per_s
+        """Give each replica another bandwidth, from its next transfer on. [B/s]"""
+        self._fleet.k.flow[kernel.BYTES_PER_S] = bytes_per_s / self._fleet.k.crowd[kernel.GROUPS]
 
     def emptied_by(self, slot: int, ends: Sequence[int]) -> int:
         """Return a moment before which a draining replica cannot be empty. [ps]
@@ -124,7 +124,7 @@ class CompiledTransfers:
     def _cancel(self, q: int, at_ps: int) -> None:
         """Send a prompt no more; if its transfer was under way, its sender's next one begins."""
         k = self._fleet.k
-        sender = int(k.replica[k.request[q, kernel.SLOT], kernel.HEAD])
+        sender = int(k.request[q, kernel.SLOT])
         line = k.lines[sender, 2 * kernel.LINK : 2 * kernel.LINK + 2]
         under_way = line[0] == q
         self._unchain(line, q)

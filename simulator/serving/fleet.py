@@ -60,7 +60,7 @@ class Fleet:
         self._bin_ps = bin_ps
         self._leap = leap
         self._piece_tokens = piece_tokens
-        self._groups = attention_data_parallel
+        self.groups = attention_data_parallel
         self._replicas: list[AnyReplica | None] = []
         self.ends: list[int] = []
         """When each slot's plan ends; NEVER if it has none. [ps]"""
@@ -152,7 +152,7 @@ class Fleet:
             )
 
         meter = PowerMeter(command.replica_id, host_mw, at_ps, self._bin_ps, self.bins)
-        replica = make(meter) if self._groups == 1 else LockstepReplica(make, meter)
+        replica = make(meter) if self.groups == 1 else LockstepReplica(make, meter)
         replica.max_sequences = max_sequences
         if None in self._replicas:
             slot = self._replicas.index(None)
@@ -276,7 +276,7 @@ class Fleet:
                 output_tokens=output_tokens,
             )
             stage = "decode" if replica.role == "decode" else "entry"
-            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self._groups
+            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self.groups
         return min(stages.values(), default=0.0)
 
     def prefix_tokens(self) -> tuple[int, int]:

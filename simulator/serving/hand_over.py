@@ -69,7 +69,7 @@ class HandOver:
     def send(self, begun: list[Request], at_ps: int) -> None:
         """Send the KV of requests that have got their blocks; empties the list."""
         for request in begun:
-            self.transfers.send(request.sender, request, at_ps)
+            self.transfers.send(self._sender(request), request, at_ps)
         begun.clear()
 
     def arrive(self, at_ps: int, after_ps: int) -> None:
@@ -86,13 +86,17 @@ class HandOver:
         promised = replica.promised()
         for request in promised:
             # Its KV is safe where it was read; another replica may take it.
-            self.transfers.cancel(request.sender, request, at_ps)
+            self.transfers.cancel(self._sender(request), request, at_ps)
             self.between -= 1
             request.receiver = -1
             self._parked.append(request)
         for request in replica.handed.values():
             self._lose_kv(request, at_ps)
         return bool(promised)
+
+    def _sender(self, request: Request) -> int:
+        """Return which sender has a prefilled prompt's KV: a group of the replica that read it."""
+        return request.sender * self._fleet.groups + self._fleet.at(request.sender).group_of(request)
 
     def _release(self, request: Request) -> None:
         """Give a prefilled prompt's blocks back where it was read."""

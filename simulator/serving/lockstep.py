@@ -138,9 +138,13 @@ class LockstepReplica(Planned):
         group = next(group for group in self.groups if request.number in group.loading)
         return self._stirred(group, after_ps, stirred=group.land(request, after_ps))
 
+    def group_of(self, request: Request) -> int:
+        """Return which group has read a prompt whose transfer is not over."""
+        return next(i for i, group in enumerate(self.groups) if request.number in group.handed)
+
     def release(self, request: Request) -> None:
         """Free the blocks of a prefilled prompt whose transfer is over."""
-        next(group for group in self.groups if request.number in group.handed).release(request)
+        self.groups[self.group_of(request)].release(request)
 
     def forgo(self, request: Request) -> None:
         """Give up a request whose KV will not come."""

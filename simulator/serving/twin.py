@@ -67,7 +67,9 @@ class TwinCrowd(CrowdInFull):
         self._entry_stages = [f"entry {cell}" for cell in range(rules.simulated_cells)]
         self._door = TierQueue(len(rules.tiers))
         """Requests that no open replica is there for."""
-        transfers = KvTransfers(rules.kv_bytes_per_token, rules.transfer_bytes_per_s, BIN_PS)
+        transfers = KvTransfers(
+            rules.kv_bytes_per_token, rules.transfer_bytes_per_s, rules.attention_data_parallel, BIN_PS
+        )
         self._hand_over = HandOver(fleet, self._dispatch, transfers)
 
     # one instant -----------------------------------------------------------------------------

@@ -44,9 +44,10 @@ def crowd_of(request):
 
 
 def crowd_in_form(form, rows, profile, *, blocks=100, rule=RULE, **rules):
-    """Return a crowd of one replica of two GPUs, and its requests: (arrival, prompt, output)."""
+    """Return a crowd of one replica of two GPUs, if it has a profile; requests: (arrival, prompt, output)."""
     crowd = form(ServiceRules("chat", rule=rule, attention_data_parallel=2, **rules))
-    crowd.apply(AddReplica(0, "here", "mixed", 2, profile, blocks), 0.0)
+    if profile is not None:
+        crowd.apply(AddReplica(0, "here", "mixed", 2, profile, blocks), 0.0)
     arrived, prompt, output = (np.array(column) for column in zip(*rows, strict=True))
     tiers = np.zeros(len(rows), dtype=np.int64)
     crowd.feed(RequestTable(arrived.astype(float), prompt, output, tiers), math.inf)
@@ -134,6 +135,36 @@ def test_what_may_wait_at_a_replica_waits_at_all_its_groups_together(crowd_of):
     crowd.advance(0.09)
     assert crowd.observe().queue_length == 3
     assert crowd.counters()["shed"] == 1.0
+
+
+@pytest.fixture(params=[TwinCrowd, CompiledCrowd, singly])
+def apart(request):
+    """Return what makes a crowd of two groups that prefill and two that decode; KV is 10 B a token."""
+
+    def made(rows, *, blocks=100):
+        sends = {"kv_bytes_per_token": 10.0, "transfer_bytes_per_s": 1000.0}
+        crowd = crowd_in_form(request.param, rows, None, blocks=blocks, **sends)
+        for number, role in enumerate(("prefill", "decode")):
+            crowd.apply(AddReplica(number, "here", role, 2, pair(), blocks), 0.0)
+        return crowd
+
+    return made
+
+
+def test_each_group_sends_over_its_own_ports(apart):
+    # Prompts of both groups are done at 0.1. Half of the replica's 1,000 B/s sends 80 B in 0.16 s, both at
+    # once; a decode step follows each.
+    assert answered(apart(((0.0, 8, 1), (0.0, 8, 1)))) == [(0.36, 0.36), (0.36, 0.36)]
+    # One group's prompts go one after the other, although the other group's ports have nothing to do.
+    assert answered(apart(((0.0, 8, 1), (0.11, 8, 1)))) == [(0.36, 0.36), (0.52, 0.52)]
+
+
+def test_who_is_on_the_way_to_a_group_counts_there(apart):
+    # At 0.25 the KV of the first is on its way to group 0, so the second goes to group 1. At 0.6 that one's
+    # KV is there and waits for the pass under way, and weighs more than the first, which decodes: the third
+    # goes to group 0, has blocks at 0.66, KV at 0.82 and its one token from the pass that begins at 0.86.
+    rows = ((0.0, 8, 6), (0.15, 16, 2), (0.5, 8, 1))
+    assert answered(apart(rows, blocks=6)) == [(0.36, 0.86), (0.76, 0.86), (0.96, 0.96)]
 
 
 def test_power_is_the_sum_over_groups(crowd_of):

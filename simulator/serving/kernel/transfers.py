@@ -60,8 +60,8 @@ def reserve(k: Any, s: int, q: int, now: int) -> None:
     r[JOINED] += 1
     r[DUE] += 1
     _count_flow(k, v[TARGET] * k.flow[KV_BYTES], now)
-    # The groups of a sender share its ports.
-    sender = k.replica[v[SLOT], HEAD]
+    # A group's cache lies on its own GPUs, which have ports of their own.
+    sender = v[SLOT]
     idle = k.lines[sender, 2 * LINK] < 0
     put_last(k.lines[sender], k.request, LINK, q)
     if idle:
