@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from simulator.catalog.entries import GpuSpec
 from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
 from simulator.llm.architecture import Architecture
-from simulator.llm.memory import kv_bytes_per_token, weight_bytes
+from simulator.llm.memory import kv_bytes_per_token, weight_bytes, weight_bytes_per_gpu
 from simulator.llm.number_formats import CACHES, weight_format
 from simulator.performance.decoder_time import Deployment, Pass, attention_cost
 from simulator.performance.gpu_power import gpu_power
@@ -166,7 +166,9 @@ class ServingProfile:
     roofline
         Integer cost of an iteration as modelled.
     weights_bytes
-        Of one GPU. [B]
+        Of one GPU, were no weight of the replica there twice. [B]
+    copied_bytes
+        What a GPU has beside that: every attention group has all weights but the experts'. [B]
     kv_bytes_per_token
         Of one GPU. [B]
     waits_ps, sequence_waits_ps
@@ -187,6 +189,7 @@ class ServingProfile:
     clock_fraction: float
     roofline: IterationTime
     weights_bytes: float
+    copied_bytes: float
     kv_bytes_per_token: float
     power: GpuPower
     power_share: PowerCoefficients
@@ -278,7 +281,8 @@ class ServingProfile:
 
     def streamed_weights_bytes(self, new_tokens: int) -> float:
         """Return bytes of weights that one GPU reads in an iteration: all but idle experts. [B]"""
-        return streamed_weights_bytes(self.architecture, self.weights_bytes, new_tokens)
+        once = streamed_weights_bytes(self.architecture, self.weights_bytes, new_tokens)
+        return once + self.copied_bytes
 
     def iteration_power_w(
         self, *, new_tokens: int, sequences: int, context_tokens: int, prefill_pairs: int = 0
@@ -426,6 +430,11 @@ def serving_profile(
         experts_ps=experts,
     )
     iteration.tokens_ps.flags.writeable = False
+    once_bytes = weight_bytes(architecture, precision) / deployment.gpus
+    copied_bytes = 0.0
+    if attention_data_parallel > 1:
+        held_bytes = weight_bytes_per_gpu(architecture, precision, tensor_parallel, attention_data_parallel)
+        copied_bytes = held_bytes - once_bytes
     return ServingProfile(
         architecture=architecture,
         gpu=gpu,
@@ -434,7 +443,8 @@ def serving_profile(
         kv_precision=kv_precision,
         clock_fraction=clock_fraction,
         roofline=iteration,
-        weights_bytes=weight_bytes(architecture, precision) / deployment.gpus,
+        weights_bytes=once_bytes,
+        copied_bytes=copied_bytes,
         kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, tensor_parallel)
         / attention_data_parallel,
         power=gpu_power(gpu),

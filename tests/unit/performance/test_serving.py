@@ -105,6 +105,27 @@ def test_experts_stream_as_they_are_touched(catalog, h100):
     assert table[64] > 1.5 * table[1]
 
 
+def test_every_attention_group_reads_its_own_copy_of_all_but_the_experts(catalog):
+    """DeepSeek-V3: 671 GB in 8 bits, of which 58 layers x 256 experts x 44 MB are 654 GB; on eight GPUs
+    a pass of one token reads the rest, 17 GB and the 16-bit embeddings' 2 GB, and 8 of 256 experts.
+    """
+    h200 = catalog.get("gpus", "h200-sxm")
+    moe = Architecture.from_spec(catalog.get("models", "deepseek-v3-no-mtp"))
+    experts_bytes = 58 * 256 * 3 * 7168 * 2048
+    groups = serving_profile(moe, h200, tensor_parallel=1, attention_data_parallel=8, precision="fp8")
+    alone = serving_profile(moe, h200, tensor_parallel=8, precision="fp8")
+    rest_bytes = 8 * alone.weights_bytes - experts_bytes
+    assert rest_bytes == pytest.approx(19e9, rel=0.05)
+    for tokens, share in zip((100_000, 1), (1.0, 8 / 256), strict=True):
+        read_bytes = groups.streamed_weights_bytes(tokens)
+        assert read_bytes == pytest.approx(rest_bytes + share * experts_bytes / 8, rel=0.02)
+        whole_bytes = (rest_bytes + share * experts_bytes) / 8
+        assert alone.streamed_weights_bytes(tokens) == pytest.approx(whole_bytes, rel=0.05)
+    # In 50 ms that keeps the memory busier, and the watts of the pass count it.
+    more = groups.load(0.05, 8, 8, 80).streaming - alone.load(0.05, 8, 8, 80).streaming
+    assert more == pytest.approx(7 / 8 * rest_bytes / 0.05 / h200.memory_bandwidth_bytes_per_s, rel=0.02)
+
+
 def test_degrees_and_precisions_that_cannot_be_are_refused(catalog, llama_70b):
     with pytest.raises(LayoutError, match="tensor_parallel 3 does not divide 64 heads"):
         serving_profile(llama_70b, catalog.get("gpus", "h100-sxm"), tensor_parallel=3)

@@ -97,3 +97,19 @@ def test_who_leaves_the_middle_of_the_queue_moves_those_behind_up():
     holders.act(2, "go on", 12)
     holders.act(2, "go on", 12)
     assert (holders.kv.found(second), holders.kv.free) == (1, 1)
+
+
+def test_who_leaves_the_end_of_the_queue_moves_nobody():
+    # As above, [4 5 | 1 0 | 3 2], but the second comes back first: [4 5 | 1 0]. Three are taken, and the
+    # first still has its first block.
+    holders = Holders(6, KvBlocks)
+    for act in [(0, "go on", 8), (0, "go on", 8), (1, "go on", 8), (1, "go on", 8)]:
+        holders.act(*act)
+    first = holders.requests[0]
+    holders.act(0, "preempt", 1)
+    holders.act(1, "preempt", 1)
+    holders.act(1, "go on", 0)
+    assert (holders.kv.found(first), holders.kv.free) == (2, 4)
+    holders.act(2, "go on", 12)
+    holders.act(2, "go on", 12)
+    assert (holders.kv.found(first), holders.kv.free) == (1, 1)
