@@ -195,7 +195,13 @@ class ServiceBuilder:
             last_arrival_s = float(self._log(service).arrived_s[-1])
         crowd, form = self._crowd(service, rules, minimum)
         if service.admission is not None:
-            crowd.apply(Limit(queued_per_replica=service.admission.queued_per_replica), 0.0)
+            admission = service.admission
+            limit = Limit(
+                queued_per_replica=admission.queued_per_replica,
+                max_concurrency=admission.max_concurrency,
+                queued_at_door=admission.queued_at_door,
+            )
+            crowd.apply(limit, 0.0)
         return ServicePlan(
             name=service.name,
             crowd=crowd,
@@ -294,6 +300,11 @@ class ServiceBuilder:
             return
         if service.disaggregated:
             raise BuildError(f"{where}: a {mode} service does not part prefill from decode; use mode full")
+        if service.admission is not None and service.admission.max_concurrency is not None:
+            raise BuildError(
+                f"{where}.admission: max_concurrency holds requests at one door for all replicas, which a "
+                f"{mode} service does not have; use mode full"
+            )
         if service.demand is not None and service.demand.think_time_s is not None:
             raise BuildError(
                 f"{where}.demand: users in a closed loop ask when they were answered, which a {mode} service "

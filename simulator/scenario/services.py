@@ -339,11 +339,39 @@ class Tier(Branch):
 
 
 class Admission(Branch):
-    """Which requests are taken in at all."""
+    """When a replica gets a request, and which requests are turned away."""
 
-    queued_per_replica: Count = Field(
-        description="Requests that may wait at a replica; one that finds as many there is turned away (shed)."
+    queued_per_replica: Count | None = Field(
+        default=None,
+        description="Requests that may wait at a replica; one that finds as many there is turned away.",
     )
+    max_concurrency: Count | None = Field(
+        default=None,
+        description="Requests in flight that a replica is given; the rest is held at the door, better tiers "
+        "first, for the first replica with room (flow control with late binding).",
+    )
+    queued_at_door: Count | None = Field(
+        default=None,
+        description="With max_concurrency: requests that may be held at the door; those beyond are turned "
+        "away. All are held if not given.",
+    )
+
+    @model_validator(mode="after")
+    def _effective(self) -> Self:
+        if self.queued_per_replica is None and self.max_concurrency is None:
+            if self.queued_at_door is None:
+                raise mistake("says nothing", "give queued_per_replica or max_concurrency")
+            raise mistake(
+                "queued_at_door has no effect where requests go to a replica as they come",
+                "give max_concurrency with it, or queued_per_replica instead",
+            )
+        if self.queued_per_replica is not None and self.max_concurrency is not None:
+            raise mistake(
+                "max_concurrency holds at the door who would wait at a replica, so queued_per_replica is not "
+                "a bound of its own",
+                "give one of them; queued_at_door bounds who is held",
+            )
+        return self
 
 
 class Disaggregated(Branch):
@@ -468,7 +496,8 @@ class Service(Branch):
     )
     admission: Admission | None = Field(
         default=None,
-        description="Which requests are turned away; only those that fit no replica if not given.",
+        description="When a replica gets a request, and who is turned away; at once, and only those that fit "
+        "no replica, if not given.",
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
     cold_start: ColdStart = Field(

@@ -204,8 +204,12 @@ class CompiledCrowd(CrowdInFull):
 
     def _set_limit(self, command: Limit) -> None:
         super()._set_limit(command)
-        bound = command.queued_per_replica
-        self._fleet.k.crowd[kernel.MOST_QUEUED] = -1 if bound is None else bound
+        c = self._fleet.k.crowd
+        for field, bound in (
+            (kernel.MOST_QUEUED, command.queued_per_replica),
+            (kernel.MOST_AT_DOOR, command.most_at_door),
+        ):
+            c[field] = -1 if bound is None else bound
 
     def _set_bandwidth(self, bytes_per_s: float) -> None:
         self._transfers.set_bandwidth(bytes_per_s)

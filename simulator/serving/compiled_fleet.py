@@ -23,7 +23,7 @@ from simulator.serving.prefix_arrays import (
 )
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
-from simulator.serving.stability import saturated_rate_per_s
+from simulator.serving.stability import most_at_once, saturated_rate_per_s
 
 Ints = NDArray[np.int64]
 
@@ -99,6 +99,7 @@ class CompiledFleet:
         self._host_mw: list[int] = []
         self._open: list[list[int]] = [[] for _ in range(cells + 1)]
         """Open slots of each cell, and those that only decode, ascending."""
+        self._max_concurrency: int | None = None
         self._roll = ReplicaRoll(service, groups)
         self._fresh: dict[int, tuple[ReplicaProfile, int]] = {}
         self._cost_of: dict[tuple[int, float, int], int] = {}
@@ -116,7 +117,7 @@ class CompiledFleet:
         ints = np.int64
         crowd = np.zeros(kernel.CROWD_FIELDS, ints)
         crowd[kernel.FREE_REQUEST] = -1
-        crowd[kernel.MOST_QUEUED] = -1
+        crowd[[kernel.MOST_QUEUED, kernel.MOST_AT_DOOR, kernel.MOST_IN_FLIGHT]] = -1
         crowd[kernel.KNOWN] = -1
         crowd[kernel.PARKED] = -1
         crowd[kernel.EPOCH_PS] = self._bin_ps
@@ -446,6 +447,11 @@ class CompiledFleet:
         """Bound a replica's batch from its next boundary on."""
         self.k.replica[self.rows_of(slot), kernel.MOST_SEQUENCES] = most
 
+    def set_max_concurrency(self, most: int | None) -> None:
+        """Let a replica with as many requests in flight get no more from the door."""
+        self._max_concurrency = most
+        self.k.crowd[kernel.MOST_IN_FLIGHT] = -1 if most is None else most
+
     def _cost(self, profile: ReplicaProfile, clock_fraction: float, gpus: int) -> int:
         key = (id(profile), clock_fraction, gpus)
         known = self._cost_of.get(key)
@@ -613,10 +619,13 @@ class CompiledFleet:
         stages: dict[str, float] = {}
         for slot in (*(slot for door in entry for slot in door), *decode):
             r = self.k.replica[self.rows_of(slot).start]
+            most = int(r[kernel.MOST_SEQUENCES])
+            if slot not in decode:
+                most = most_at_once(most, self._max_concurrency, self._groups)
             rate_per_s = saturated_rate_per_s(
                 self._costs[r[kernel.COST]],
                 self._rule,
-                int(r[kernel.MOST_SEQUENCES]),
+                most,
                 int(r[kernel.BLOCKS]),
                 role=_ROLES[r[kernel.ROLE]],
                 prompt_tokens=prompt_tokens,

@@ -157,13 +157,39 @@ class SetWatch:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Bound a batch (None: the engine's own bound) and what may wait before new requests are shed.
+    """Bound a batch (None: the engine's own bound), and who may be or wait at a replica.
 
-    `queued_per_replica` None sheds nothing.
+    Parameters
+    ----------
+    max_sequences
+        In a batch.
+    queued_per_replica
+        A request that is routed to a replica where as many wait is shed. None sheds nothing.
+    max_concurrency
+        A replica with as many requests in flight gets no more: they are held at the door, better
+        tiers first, and bound late, to the first replica that has room. None binds each at once.
+    queued_at_door
+        A request that comes when as many are held at the door is shed. None sheds nothing.
     """
 
     max_sequences: int | None = None
     queued_per_replica: int | None = None
+    max_concurrency: int | None = None
+    queued_at_door: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_concurrency is None:
+            if self.queued_at_door is not None:
+                raise ValueError("queued_at_door without max_concurrency: nobody is held at the door")
+        elif self.max_concurrency < 1:
+            raise ValueError(f"max_concurrency {self.max_concurrency} must be at least 1")
+        elif self.queued_per_replica is not None:
+            raise ValueError("max_concurrency holds at the door who would wait; not with queued_per_replica")
+
+    @property
+    def most_at_door(self) -> int | None:
+        """Requests that may stand at the door; those that come later are shed."""
+        return self.queued_per_replica if self.max_concurrency is None else self.queued_at_door
 
 
 Command = AddReplica | RemoveReplica | SetClock | SetWeights | SetTransferBandwidth | SetWatch | Limit

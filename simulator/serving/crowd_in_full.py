@@ -1,7 +1,8 @@
 """A service in full, request by request, in either form: how time passes and what commands do.
 
-At one instant: iterations end and requests finish, then transfers arrive, then requests arrive
-and are routed, then every replica at a boundary plans on. Commands act after all that. What they
+At one instant: iterations end and requests finish, then transfers arrive, then those that are held
+at the door go to replicas that have room, then requests arrive and are routed, then every replica at
+a boundary plans on. Commands act after all that. What they
 leave at the door is dealt out after the last command of an instant.
 
 A form says what happens between two looks: `twin.TwinCrowd` plainly, one event at a time, and
@@ -21,6 +22,7 @@ from simulator.serving.crowd import (
     Fired,
     Limit,
     RemoveReplica,
+    ServiceError,
     SetClock,
     SetTransferBandwidth,
     SetWatch,
@@ -262,9 +264,17 @@ class CrowdInFull(CrowdBooks):
         self._fleet.cut(slot, self._now)
 
     def _set_limit(self, command: Limit) -> None:
+        if command.max_concurrency is not None and self.rules.cells > 1:
+            raise ServiceError(
+                f"service {self.rules.name}: one door for all ties the cells of a thinned service together; "
+                "use mode full"
+            )
         if command.max_sequences is not None and command.max_sequences < 1:
             raise ValueError(f"max_sequences {command.max_sequences} must be at least 1")
+        if command.max_concurrency is not None or self._limit.max_concurrency is not None:
+            self._undealt = True
         self._limit = command
+        self._fleet.set_max_concurrency(command.max_concurrency)
         for slot in self._fleet.slots():
             self._fleet.set_most_sequences(slot, self._most_sequences())
             self._fleet.cut(slot, self._now)

@@ -14,7 +14,7 @@ from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.request import Request
-from simulator.serving.stability import saturated_rate_per_s
+from simulator.serving.stability import most_at_once, saturated_rate_per_s
 from simulator.serving.static_batch import StaticReplica
 
 #: What stands in a slot.
@@ -71,6 +71,7 @@ class Fleet:
         """Sites in order of appearance; a replica's `site` is a position here."""
         self.entry: list[list[int]] = [[] for _ in range(cells)]
         """By cell: open slots that new requests may go to, ascending."""
+        self._max_concurrency: int | None = None
         self.decode: list[int] = []
         """Open slots that take requests from prefill replicas, ascending."""
         self.boundary: list[int] = []
@@ -206,6 +207,17 @@ class Fleet:
         """Bound a replica's batch from its next boundary on."""
         self.at(slot).max_sequences = most
 
+    def set_max_concurrency(self, most: int | None) -> None:
+        """Let a replica with as many requests in flight get no more from the door."""
+        self._max_concurrency = most
+
+    def with_room(self, cell: int) -> list[int]:
+        """Return the slots of a cell that may get another request, ascending."""
+        most = self._max_concurrency
+        if most is None:
+            return self.entry[cell]
+        return [slot for slot in self.entry[cell] if self.loads[slot] < most]
+
     # what they do ----------------------------------------------------------------------------
 
     def enqueue(self, slot: int, request: Request, after_ps: int) -> None:
@@ -266,10 +278,13 @@ class Fleet:
         stages: dict[str, float] = {}
         for slot in (*(slot for pool in self.entry for slot in pool), *self.decode):
             replica = self.at(slot)
+            most = replica.max_sequences
+            if replica.role != "decode":
+                most = most_at_once(most, self._max_concurrency, self.groups)
             rate_per_s = saturated_rate_per_s(
                 replica.costs,
                 self._rule,
-                replica.max_sequences,
+                most,
                 replica.blocks,
                 role=replica.role,
                 prompt_tokens=prompt_tokens,

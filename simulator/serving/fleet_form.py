@@ -83,6 +83,10 @@ class FleetForm(Protocol):
         """Bound a replica's batch from its next boundary on."""
         ...
 
+    def set_max_concurrency(self, most: int | None) -> None:
+        """Let a replica with as many requests in flight get no more from the door."""
+        ...
+
     def cut(self, slot: int, at_ps: int) -> None:
         """Make a replica stand at the first boundary after now, so that a command can act there."""
         ...

@@ -323,6 +323,10 @@ class FluidCrowd:
                         "watch its queue or load, or use mode full"
                     )
                 self._lookout.watch = watch
+            case Limit(max_concurrency=int()):
+                raise ServiceError(
+                    f"service {self.rules.name}: a fluid service holds nobody at the door; use mode full"
+                )
             case Limit():
                 self._max_sequences = command.max_sequences
                 self._queued_per_replica = command.queued_per_replica

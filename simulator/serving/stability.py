@@ -131,6 +131,13 @@ def over_the_whole(word: Verdict, ttft_p99_s: float) -> Verdict:
     return "backlogged" if word == "stable" and ttft_p99_s > BACKLOG_S else word
 
 
+def most_at_once(max_sequences: int, max_concurrency: int | None, groups: int) -> int:
+    """Return how many sequences a group's batch can have where a replica gets so many requests at most."""
+    if max_concurrency is None:
+        return max_sequences
+    return min(max_sequences, max(1, max_concurrency // groups))
+
+
 def saturated_rate_per_s(
     costs: ReplicaCosts,
     rule: BatchRule,

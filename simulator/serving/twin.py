@@ -66,7 +66,7 @@ class TwinCrowd(CrowdInFull):
         self._dispatch = Dispatch(rules.router)
         self._entry_stages = [f"entry {cell}" for cell in range(rules.simulated_cells)]
         self._door = TierQueue(len(rules.tiers))
-        """Requests that no open replica is there for."""
+        """Requests that no open replica has room for."""
         transfers = KvTransfers(
             rules.kv_bytes_per_token, rules.transfer_bytes_per_s, rules.attention_data_parallel, BIN_PS
         )
@@ -92,6 +92,8 @@ class TwinCrowd(CrowdInFull):
                 end = min(ends)
             if transfers.next_ps == at:
                 self._hand_over.arrive(at, at - 1)
+            if self._door.count and self._limit.max_concurrency is not None:
+                self._let_in(at - 1)
             while arrivals.next_ps == at < arrivals.known_ps:
                 self._admit(arrivals.take())
             self._plan()
@@ -144,32 +146,49 @@ class TwinCrowd(CrowdInFull):
         self._route(request, self._now - 1)
 
     def _route(self, request: Request, after_ps: int) -> None:
-        """Send a request to a replica, to the door if none is open, or away.
+        """Send a request to a replica, to the door if none has room, or away."""
+        slot, most = self._pick(request), self._limit.most_at_door
+        if slot is not None:
+            self._send(request, slot, after_ps)
+        elif most is not None and len(self._door) >= most:
+            self._end(request, SHED, -1, -1)
+        else:
+            self._door.put(request)
 
-        A replica takes it in at its first boundary after `after_ps`: a newcomer may join at a
-        boundary at this very instant, what commands leave at the door only at a later one.
-        """
-        fleet, bound = self._fleet, self._limit.queued_per_replica
-        cell = request.number % self.rules.cells
-        slot = self._dispatch.pick(
+    def _let_in(self, after_ps: int) -> None:
+        """Let those go that are held at the door, in order, until no replica has room."""
+        door = self._door
+        while door.count:
+            request = door.head()
+            slot = self._pick(request)
+            if slot is None:
+                return
+            door.take(request)
+            self._send(request, slot, after_ps)
+
+    def _pick(self, request: Request) -> int | None:
+        """Return the slot that the router gives a request; None if none has room."""
+        fleet, cell = self._fleet, request.number % self.rules.cells
+        return self._dispatch.pick(
             self._entry_stages[cell],
-            fleet.entry[cell],
+            fleet.with_room(cell),
             fleet.loads,
             fleet.sites,
             lambda slot: fleet.at(slot).remembered(request),
         )
-        if slot is None:
-            if bound is not None and len(self._door) >= bound:
-                self._end(request, SHED, -1, -1)
-            else:
-                self._door.put(request)
-            return
-        replica = fleet.at(slot)
+
+    def _send(self, request: Request, slot: int, after_ps: int) -> None:
+        """Let a request wait at a replica, or send it away if too many do or it never fits.
+
+        A replica takes it in at its first boundary after `after_ps`: a newcomer may join at a
+        boundary at this very instant, what commands leave at the door only at a later one.
+        """
+        replica, bound = self._fleet.at(slot), self._limit.queued_per_replica
         full = bound is not None and replica.waiting_count >= bound
         if full or not self._can_ever_run(request, replica):
             self._end(request, SHED, replica.replica_id, replica.site)
-            return
-        fleet.enqueue(slot, request, after_ps)
+        else:
+            self._fleet.enqueue(slot, request, after_ps)
 
     def _can_ever_run(self, request: Request, replica: AnyReplica) -> bool:
         if replica.role != "prefill":
@@ -197,8 +216,11 @@ class TwinCrowd(CrowdInFull):
         self._undealt = False
         for request in self._hand_over.unpark():
             self._pass_on(request, self._now)
-        for request in self._door.clear():
-            self._route(request, self._now)
+        if self._limit.max_concurrency is not None:
+            self._let_in(self._now)
+        else:
+            for request in self._door.clear():
+                self._route(request, self._now)
         self._plan()
 
     def _kill(self, slot: int) -> None:

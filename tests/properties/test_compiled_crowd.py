@@ -234,6 +234,15 @@ class TwinAndKernel(RuleBasedStateMachine):
     def limit(self, most, queued):
         self.both(lambda crowd: crowd.apply(Limit(most, queued), self.now_s))
 
+    @rule(
+        most=st.one_of(st.none(), st.integers(1, 8)),
+        at_once=st.integers(1, 6),
+        held=st.sampled_from([None, None, 0, 2, 6]),
+    )
+    def hold(self, most, at_once, held):
+        command = Limit(most, max_concurrency=at_once, queued_at_door=held)
+        self.both(lambda crowd: crowd.apply(command, self.now_s))
+
     @rule(first=st.integers(0, 2), second=st.integers(0, 3))
     def weights(self, first, second):
         wanted = (("a", float(first)), ("b", float(second))) if first + second else ()

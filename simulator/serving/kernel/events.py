@@ -12,7 +12,7 @@ from simulator.serving.kernel.ends import tree_first, tree_set
 from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.prefixes import room_for_names
-from simulator.serving.kernel.routing import admit, deal
+from simulator.serving.kernel.routing import admit, deal, let_in
 from simulator.serving.kernel.state import digest, entry
 from simulator.serving.kernel.static_batch import finish_batch
 from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
@@ -98,6 +98,10 @@ def _entry_point(sources: int) -> Any:
                     call(k, s)
                 if c[APART]:
                     arrive(k, now)
+                c[STAGE] = LETTING_IN
+            if c[STAGE] == LETTING_IN:
+                if c[IN_LOBBY] and c[MOST_IN_FLIGHT] >= 0 and not let_in(k, now - 1):
+                    return MORE_ROWS
                 c[STAGE] = ARRIVING
             if c[STAGE] == ARRIVING:
                 while True:

@@ -168,21 +168,10 @@ def _could_go_on(k: Any, prompt: int, output: int) -> bool:
 
 
 @inlined
-def _route(k: Any, q: int, after_ps: int) -> None:
-    """Send a request to a replica, to the lobby if none is open, or away."""
+def _send(k: Any, q: int, s: int, after_ps: int) -> None:
+    """Let a request wait at a replica, or send it away if too many do or it never fits."""
     c = k.crowd
     request = k.request[q]
-    bound = c[MOST_QUEUED]
-    cell = request[NUMBER] % c[CELLS] if c[CELLS] > 1 else 0
-    s = pick(k, cell, k.entry[cell], k.entries[cell], q)
-    if s < 0:
-        if bound >= 0 and c[IN_LOBBY] >= bound:
-            end_row(k, q, SHED, -1, -1)
-        else:
-            request[SLOT] = LOBBY
-            put_last(k.doors[0], k.request, request[TIER], q)
-            c[IN_LOBBY] += 1
-        return
     r = k.replica[s]
     waiting = r[WAITING]
     if c[GROUPS] > 1:
@@ -193,6 +182,7 @@ def _route(k: Any, q: int, after_ps: int) -> None:
         runs = fits(c, r, prompt, 1) and _could_go_on(k, prompt, output)
     else:
         runs = fits(c, r, prompt, output)
+    bound = c[MOST_QUEUED]
     if not runs or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return
@@ -201,6 +191,48 @@ def _route(k: Any, q: int, after_ps: int) -> None:
     request[SLOT] = s
     c[QUEUED] += 1
     line_up(k, s, q, after_ps)
+
+
+@compiled
+def _with_room(k: Any, cell: int) -> int:
+    """Note the slots of a cell that may get another request in `k.scratch[1]`; return how many."""
+    most = k.crowd[MOST_IN_FLIGHT]
+    found = k.scratch[1]
+    count = 0
+    for i in range(k.entries[cell]):
+        s = k.entry[cell, i]
+        if k.replica[s, LOAD] < most:
+            found[count] = s
+            count += 1
+    return count
+
+
+@inlined
+def _place(k: Any, cell: int, q: int) -> Any:
+    """Return the slot that a request of a cell goes to; -1 if none is open to it or has room."""
+    candidates = k.entry[cell]
+    count = k.entries[cell]
+    if k.crowd[MOST_IN_FLIGHT] >= 0:
+        candidates = k.scratch[1]
+        count = _with_room(k, cell)
+    return pick(k, cell, candidates, count, q)
+
+
+@inlined
+def _route(k: Any, q: int, after_ps: int) -> None:
+    """Send a request to a replica, to the lobby if none has room, or away."""
+    c = k.crowd
+    request = k.request[q]
+    cell = request[NUMBER] % c[CELLS] if c[CELLS] > 1 else 0
+    s = _place(k, cell, q)
+    if s >= 0:
+        _send(k, q, s, after_ps)
+    elif c[MOST_AT_DOOR] >= 0 and c[IN_LOBBY] >= c[MOST_AT_DOOR]:
+        end_row(k, q, SHED, -1, -1)
+    else:
+        request[SLOT] = LOBBY
+        put_last(k.doors[0], k.request, request[TIER], q)
+        c[IN_LOBBY] += 1
 
 
 @inlined
@@ -234,9 +266,33 @@ def admit(k: Any, now: int) -> None:
 
 
 @compiled
+def let_in(k: Any, after_ps: int) -> bool:
+    """Let those go that are held at the door, in order, until no replica has room; False: rows are full."""
+    c = k.crowd
+    door = k.doors[0]
+    while c[IN_LOBBY]:
+        if c[ROWS] >= k.rows.shape[0]:
+            return False
+        tier = 0
+        while door[2 * tier] < 0:
+            tier += 1
+        q = door[2 * tier]
+        s = _place(k, 0, q)
+        if s < 0:
+            break
+        door[2 * tier] = k.request[q, NEXT]
+        c[IN_LOBBY] -= 1
+        _send(k, q, s, after_ps)
+    return True
+
+
+@compiled
 def deal(k: Any, now: int) -> None:
     """Deal out what waits at the door."""
     c = k.crowd
+    if c[MOST_IN_FLIGHT] >= 0:
+        let_in(k, now)
+        return
     lobby = k.doors[0]
     held = k.doors[1]
     for i in range(held.size):
