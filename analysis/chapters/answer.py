@@ -72,11 +72,12 @@ def _headline_cards(material: Material) -> str:
     found = material.digest
     hours, power_, carbon_, cost = (found[key] for key in ("gpu_hours", "power", "carbon", "cost"))
     provided = hours["provided"] or 1.0
+    places = 0 if provided >= 10.0 else 2
     entries = [
         (
             "Productive GPU-hours",
             f"{100 * hours['productive'] / provided:.1f} %",
-            f"{hours['productive']:,.0f} of {hours['provided']:,.0f}",
+            f"{hours['productive']:,.{places}f} of {hours['provided']:,.{places}f}",
         ),
         *_wait_card(material),
         (

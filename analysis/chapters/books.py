@@ -11,6 +11,7 @@ from analysis.columns import coded, numbers
 from analysis.numerals import digits, fixed, known, percent
 from analysis.page import folded, paragraphs, table
 from simulator.foundation.units import DAY_S, J_PER_KWH, J_PER_MWH, render
+from simulator.results.amounts import carbon_text, energy_text
 
 if TYPE_CHECKING:
     pass
@@ -38,15 +39,15 @@ def power(material: Material) -> str:
         rows.append(
             [
                 name,
-                digits(it_j / J_PER_MWH),
-                digits(sums["facility_energy_j"][code_] / J_PER_MWH),
+                energy_text(it_j / J_PER_MWH),
+                energy_text(sums["facility_energy_j"][code_] / J_PER_MWH),
                 fixed(load_j[code_] / it_j, 3) if it_j else "n/a",
                 fixed(known(sums["site_water_litres"][code_] / (it_j / J_PER_KWH)), 2) if it_j else "n/a",
                 render(float(np.nanmax(peaks[site == code_])), "W"),
                 "none" if limit is None else render(limit, "W"),
             ]
         )
-    columns = ["Site", "IT MWh", "Meter MWh", "PUE", "WUE L/kWh", "Highest 15 min", "Limit"]
+    columns = ["Site", "IT energy", "At the meter", "PUE", "WUE L/kWh", "Highest 15 min", "Limit"]
     return table(columns, rows) + material.figure("power") + material.figure("load_duration")
 
 
@@ -56,10 +57,10 @@ def carbon(material: Material) -> str:
     keys = ("location_tco2e", "market_tco2e", "marginal_tco2e", "embodied_tco2e", "cfe_fraction",
             "site_water_m3", "source_water_m3")  # fmt: skip
     said = {
-        "location_tco2e": "Location-based, t CO2e",
-        "market_tco2e": "Market-based, t CO2e",
-        "marginal_tco2e": "Marginal as given, t CO2e",
-        "embodied_tco2e": "Embodied, t CO2e",
+        "location_tco2e": "Location-based CO2e",
+        "market_tco2e": "Market-based CO2e",
+        "marginal_tco2e": "Marginal CO2e as given",
+        "embodied_tco2e": "Embodied CO2e",
         "cfe_fraction": "Carbon-free share by hour",
         "site_water_m3": "Water on site, m3",
         "source_water_m3": "Water of generation, m3",
@@ -67,14 +68,21 @@ def carbon(material: Material) -> str:
     rows = []
     for key in keys:
         value, entry = run.summary[key], meta[key]
-        shown = percent(value) if key.endswith("_fraction") else digits(value)
-        span = "" if entry["low"] is None else f"{digits(entry['low'], 3)} to {digits(entry['high'], 3)}"
+        low, high = entry["low"], entry["high"]
+        span = "" if low is None else f"{digits(low, 3)} to {digits(high, 3)}"
+        if key.endswith("_fraction"):
+            shown = percent(value)
+        elif key.endswith("_tco2e"):
+            shown = "n/a" if value is None else carbon_text(value)
+            span = "" if low is None else f"{carbon_text(low, 3)} to {carbon_text(high, 3)}"
+        else:
+            shown = digits(value)
         how = entry["reason"] or f"{entry['source']} ({entry['basis']})"
         rows.append([said[key], entry["boundary"], how, shown, span])
     factors = material.digest["carbon"]["factor_set_tco2e"] or {}
     by_set = table(
-        ["Factor set", "Location-based, t CO2e"],
-        [[name, digits(tonnes)] for name, tonnes in factors.items()],
+        ["Factor set", "Location-based CO2e"],
+        [[name, carbon_text(tonnes)] for name, tonnes in factors.items()],
     )
     return (
         table(["What", "Boundary", "From", "Value", "Range"], rows, text_columns=3)

@@ -243,7 +243,7 @@ def services(material: Material) -> str:
             ]
             for tier in service["tiers"]
         ]
-    columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "Promises met",
+    columns = ["Service", "Model", "State", "Headroom", "Requests", "Tokens out", "Promises met, goodput",
                "J per token", "g CO2e per M tokens", "Cost per M tokens"]  # fmt: skip
     heads = ["Tier", "TTFT p50", "TTFT p99", "TPOT p50", "TPOT p99", "E2E p50", "E2E p99", "TTFT promise",
              "TPOT promise", "met both"]  # fmt: skip
@@ -276,7 +276,7 @@ def _met(service: Mapping[str, Any]) -> str:
     if not any(map(_promised, service["tiers"])):
         return "no promise"
     rate = digits(service.get("goodput_requests_per_s"), 3)
-    return f"{percent(service.get('slo_attainment_fraction'))}, {rate} a second"
+    return f"{percent(service.get('slo_attainment_fraction'))}, {rate}/s"
 
 
 def _quality(material: Material) -> str:

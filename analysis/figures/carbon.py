@@ -14,7 +14,7 @@ from analysis.local_time import LocalTime
 from analysis.numerals import digits
 from analysis.palette import BLUE, CARBON, GREY, INK
 from analysis.steps import MOST_POINTS, span_text
-from simulator.results.amounts import carbon_text, energy_text
+from simulator.results.amounts import carbon_text, carbon_unit, energy_text, energy_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,15 +74,17 @@ def draw(run: Run) -> Drawing | Missing:
     clock.dress(above)
     groups = by_workload(run)
     names = list(groups)
-    _bars(
-        figure.add_subplot(rows[1, 0]), names, [groups[n]["energy_mwh"] for n in names], BLUE, "Energy, MWh"
-    )
+    used = [groups[name]["energy_mwh"] for name in names]
+    unit, many = energy_unit(max(used, default=0.0))
+    _bars(figure.add_subplot(rows[1, 0]), names, [many * value for value in used], BLUE, f"Energy, {unit}")
+    caused = [groups[name]["location_tco2e"] for name in names]
+    unit, many = carbon_unit(max(caused, default=0.0))
     _bars(
         figure.add_subplot(rows[1, 1]),
         names,
-        [groups[n]["location_tco2e"] for n in names],
+        [many * value for value in caused],
         CARBON["location"],
-        "Carbon, location-based, t CO2e",
+        f"Carbon, location-based, {unit} CO2e",
         labels=False,
     )
     sign(figure, run, "hourly.parquet, jobs.parquet")

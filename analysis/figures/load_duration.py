@@ -13,6 +13,7 @@ from analysis.numerals import digits
 from analysis.palette import BLACK, BLUE, GREY, ORANGE
 from analysis.steps import MOST_POINTS, series_by
 from simulator.foundation import StepSeries
+from simulator.foundation.units import HOUR_S, render
 
 if TYPE_CHECKING:
     from simulator.results import Run
@@ -34,6 +35,8 @@ def draw(run: Run) -> Drawing | Missing:
     if total.maximum() <= 0:
         return Missing(NAME, TITLE, "Nothing drew power in this run.")
     it = [series for name, series in parts.items() if name in IT]
+    if run.horizon_s < HOUR_S:
+        return Missing(NAME, TITLE, f"The run is over after {render(run.horizon_s, 's')}: too short for one.")
     unit, size = scale(total.maximum())
     figure = new_figure()
     axes = figure.add_subplot()

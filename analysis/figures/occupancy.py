@@ -51,16 +51,17 @@ def draw(run: Run) -> Drawing | Missing:
 
     hours = {name: series[name].integral() / 3600.0 for name in names}
     whole = gpus * run.horizon_s / 3600.0
+    places = 0 if whole >= 10.0 else 2
     shares = ", ".join(f"{name} {100 * hours[name] / whole:.1f} %" for name in names)
     return Drawing(
         name=NAME,
         title=TITLE,
         figure=figure,
         caption=(
-            f"Share of all {whole:,.0f} GPU-hours: {shares}. {steps.sentence()} Work that a failure undid "
-            "later was productive when it was done."
+            f"Share of all {whole:,.{places}f} GPU-hours: {shares}. {steps.sentence()} Work that a failure "
+            "undid later was productive when it was done."
         ),
-        alternative=f"Stacked areas of GPUs by state over time. Of {whole:,.0f} GPU-hours: {shares}.",
+        alternative=f"Stacked areas of GPUs by state over time. Of {whole:,.{places}f} GPU-hours: {shares}.",
         data={
             "start_s": steps.start_s.tolist(),
             "start_utc": [clock.utc_text(moment) for moment in steps.start_s],

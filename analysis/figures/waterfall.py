@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.columns import coded, numbers
 from analysis.drawing import Drawing, Missing, new_figure, sign
+from analysis.numerals import digits
 from analysis.palette import BLUE, GREY, INK, STATES
 from analysis.steps import series_by
 
@@ -96,7 +97,7 @@ def draw(run: Run) -> Drawing | Missing:
     mfu = run.summary.get("mfu_fraction")
     added = "" if mfu is None else f" Training ran at {100 * mfu:.1f} % MFU while running."
     percent = f"{100 * level / provided:.1f} %"
-    ending = f"{level:,.0f} of {provided:,.0f} GPU-hours ({percent}) did useful, durable work."
+    ending = f"{_hours(level)} of {_hours(provided)} GPU-hours ({percent}) did useful, durable work."
     return Drawing(
         name=NAME,
         title=TITLE,
@@ -106,7 +107,8 @@ def draw(run: Run) -> Drawing | Missing:
         + " Overhead is starting, checkpoints, detection, recovery, bubbles and exposed communication.",
         alternative="Waterfall from provided to productive GPU-hours. "
         + ", ".join(
-            f"{name.replace(chr(10), ' ')} {value:,.0f}" for name, value in zip(labels, amounts, strict=True)
+            f"{name.replace(chr(10), ' ')} {_hours(value)}"
+            for name, value in zip(labels, amounts, strict=True)
         ),
         data={
             "step": [label.replace("\n", " ") for label in labels],
@@ -120,5 +122,16 @@ def draw(run: Run) -> Drawing | Missing:
 
 def _number(axes: object, place: int, top: float, percent: float, hours: float) -> None:
     axes.text(  # type: ignore[attr-defined]
-        place, top + 1.5, f"{percent:.1f} %\n{hours:,.0f} h", ha="center", va="bottom", fontsize=8.5, zorder=4
+        place,
+        top + 1.5,
+        f"{percent:.1f} %\n{_hours(hours)} h",
+        ha="center",
+        va="bottom",
+        fontsize=8.5,
+        zorder=4,
     )
+
+
+def _hours(value: float) -> str:
+    """Return GPU-hours; a replay of minutes has parts of one."""
+    return f"{value:,.0f}" if value >= 10.0 else digits(value, 2)

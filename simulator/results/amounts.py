@@ -9,6 +9,16 @@ _ENERGY = ((1.0, "MWh", 1.0), (1e-3, "kWh", KILO), (0.0, "Wh", KILO * KILO))
 _CARBON = ((1.0, "t", 1.0), (1e-3, "kg", KILO), (0.0, "g", KILO * KILO))
 
 
+def energy_unit(mwh: float) -> tuple[str, float]:
+    """Return the unit that suits an energy, and how many of it make a MWh."""
+    return _unit(mwh, _ENERGY)
+
+
+def carbon_unit(tonnes: float) -> tuple[str, float]:
+    """Return the unit that suits a mass of CO2-equivalent, and how many of it make a tonne."""
+    return _unit(tonnes, _CARBON)
+
+
 def energy_text(mwh: float | None, digits: int = 4) -> str:
     """Return energy with its unit, MWh where it is one or more.
 
@@ -34,7 +44,11 @@ def carbon_text(tonnes: float | None, digits: int = 4) -> str:
 def _text(amount: float | None, units: tuple[tuple[float, str, float], ...], digits: int) -> str:
     if amount is None:
         return "unknown"
-    _, name, many = next((row for row in units if abs(amount) >= row[0]), units[-1])
-    # Nothing is nothing in the summary's own unit.
-    name, many = (units[0][1], 1.0) if amount == 0.0 else (name, many)
+    name, many = _unit(amount, units)
     return f"{render(amount * many, 'ratio', digits)} {name}"
+
+
+def _unit(amount: float, units: tuple[tuple[float, str, float], ...]) -> tuple[str, float]:
+    # Nothing is nothing in the summary's own unit.
+    rows = units[:1] if amount == 0.0 else [row for row in units if abs(amount) >= row[0]]
+    return rows[0][1], rows[0][2]
