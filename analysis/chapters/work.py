@@ -299,9 +299,12 @@ def _peaks(material: Material) -> str:
         [
             service["name"],
             digits(service.get("gpu_power_mean_w_per_gpu"), 3),
-            digits(service.get("decode_gpu_power_w"), 3),
-            digits(service.get("prefill_gpu_power_w"), 3),
+            _in_phase(service, "idle"),
+            _in_phase(service, "decode"),
+            _in_phase(service, "mixed"),
+            _in_phase(service, "prefill"),
             digits(service.get("gpu_power_largest_w_per_gpu"), 3),
+            digits(service.get("prefill_to_decode_power_ratio"), 3),
             digits(service.get("gpu_power_largest_to_mean_ratio"), 3),
             digits(_kilowatts(service.get("gpu_power_mean_w")), 3),
             digits(_kilowatts(service.get("gpu_power_peak_5min_w")), 3),
@@ -312,15 +315,26 @@ def _peaks(material: Material) -> str:
     ]
     if not rows:
         return ""
-    heads = ["Service", "Mean, W a GPU", "Decode, W a GPU", "Prefill, W a GPU", "Largest, W a GPU",
-             "Largest to mean", "All GPUs, mean kW", "All GPUs, top 5 min kW", "Peak to mean"]  # fmt: skip
+    heads = ["Service", "Mean, W a GPU", "Idle", "Decode", "Mixed", "Prefill", "Largest, W a GPU",
+             "Largest to decode", "Largest to mean", "All GPUs, mean kW", "All GPUs, top 5 min kW",
+             "Peak to mean"]  # fmt: skip
     said = [
         "Boundary: the GPUs of its replicas alone. Prefill comes in bursts of an iteration, so breakers and "
         "supplies see more than any mean; replicas do not read prompts at the same instant, so all together "
-        "are smoother than one. Decode is at the run's mean batch, both phases at full clock.",
-        "Published for an H100 that serves: prefill bursts of 2.4 times the average (InferenceX, issue 828).",
+        "are smoother than one. Watts of a GPU by what its iterations held and shares of the replicas' time "
+        "are metered; a flow has no iterations, its watts are those of the model at the mean batch.",
+        "Published for an H100 that serves: prefill bursts of 2.4 times the average, to hold against largest "
+        "to mean (InferenceX, issue 828); for A100s that answer one prompt at a time, peaks of 1.4 (two "
+        "GPUs) to 2.3 times the average (eight) (Splitwise's measurements of Llama 2 70B).",
     ]
     return "<h3>Peaks of power</h3>" + table(heads, rows) + paragraphs(said)
+
+
+def _in_phase(service: Mapping[str, Any], phase: str) -> str:
+    """Return watts of a GPU in a phase, and the phase's share of the time where that is metered."""
+    watts = digits(service.get(f"{phase}_gpu_power_w"), 3)
+    share = service.get(f"{phase}_time_fraction")
+    return watts if share is None else f"{watts} ({percent(share)})"
 
 
 def _kilowatts(watts: float | None) -> float | None:

@@ -7,6 +7,7 @@ that are warm.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
+from simulator.serving.power_meter import PHASES
 from simulator.telemetry.record import ServiceRecord
 from simulator.telemetry.tables import Phase
 from simulator.workload.jobs import JobSpec
@@ -130,6 +132,22 @@ class LiveService:
         self.record.histogram = dict(self.crowd.histogram())
 
     def _phase_watts(self) -> dict[str, float]:
+        """Return watts of one GPU by what its iterations held, and shares of the time, as metered.
+
+        [W], fractions. A flow has no iterations: see `_modelled_watts`.
+        """
+        metered: Mapping[str, float] = self.record.summary.get("phases", {})
+        times_s = {name: metered[f"{name}_s"] for name in PHASES} if metered else {}
+        held_s = sum(times_s.values())
+        if not held_s:
+            return self._modelled_watts()
+        found = {f"{name}_time_fraction": time_s / held_s for name, time_s in times_s.items()}
+        for name, time_s in times_s.items():
+            if time_s:
+                found[f"{name}_gpu_power_w"] = metered[f"{name}_gpu_j"] / time_s / self.plan.gpus_per_replica
+        return found
+
+    def _modelled_watts(self) -> dict[str, float]:
         """Return watts of one GPU while it reads prompts, and while it decodes the run's mean batch. [W]
 
         At full clock, of the first replica. Little's law gives the batch: the time that requests

@@ -192,9 +192,12 @@ def _service(record: Record, service: ServiceRecord, books: Books, account: Serv
         numbers["goodput_tokens_per_s"] = float(said["tokens_within_slo"]) / horizon_s
     power = service_power(record, service)
     numbers.update(power.numbers())
-    prefill_w, decode_w = said.get("prefill_gpu_power_w"), said.get("decode_gpu_power_w")
-    if prefill_w is not None and decode_w:
-        numbers["prefill_to_decode_power_ratio"] = prefill_w / decode_w
+    # Where iterations are metered a burst is the largest of them; a flow has none, but a model of one.
+    metered = "decode_time_fraction" in said
+    burst_w = power.gpu_power_largest_w_per_gpu if metered else said.get("prefill_gpu_power_w")
+    decode_w = said.get("decode_gpu_power_w")
+    if burst_w is not None and decode_w:
+        numbers["prefill_to_decode_power_ratio"] = burst_w / decode_w
     numbers["joules_per_token"] = per(own("it_energy_j"), tokens)
     numbers["tokens_per_joule"] = per(tokens, own("it_energy_j"))
     numbers["gco2e_per_million_tokens"] = per(own("location_gco2e"), tokens / MEGA)

@@ -24,7 +24,7 @@ from simulator.serving.decodes import Decodes
 from simulator.serving.kv_blocks import KvBlocks
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.plan import Planned
-from simulator.serving.power_meter import PowerMeter
+from simulator.serving.power_meter import DECODE, IDLE, MIXED, PREFILL, PowerMeter
 from simulator.serving.prefix_cache import PrefixCache
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.request import UNSEEN, Request
@@ -127,7 +127,7 @@ class Replica(Planned):
         self._order = 0
         self._stale_power = True
 
-        meter.set(meter.since_ps, costs.idle_mw)
+        meter.set(meter.since_ps, costs.idle_mw, IDLE)
 
     def _no_decodes(self) -> Decodes:
         return Decodes(self.rule.block_tokens)
@@ -244,7 +244,7 @@ class Replica(Planned):
             self._plan_decodes(at_ps, single=made_room and bool(self.waiting.count or self.ready))
         else:
             self._rest()
-            self.meter.set(at_ps, self.costs.idle_mw)
+            self.meter.set(at_ps, self.costs.idle_mw, IDLE)
             self._stale_power = True
 
     def group_of(self, request: Request) -> int:
@@ -441,7 +441,7 @@ class Replica(Planned):
             alone_ps = min(duration_ps, self._iteration_ps(decodes, context, ()))
             share_mw = costs.decode_mw(decodes, context) * alone_ps
             level_mw = (share_mw + level_mw * (duration_ps - alone_ps)) // duration_ps
-        self.meter.set(at_ps, level_mw)
+        self.meter.set(at_ps, level_mw, MIXED if decodes else PREFILL)
         self._stale_power = True
         self._plan(at_ps, duration_ps, 0, 1)
 
@@ -463,7 +463,8 @@ class Replica(Planned):
     def _set_decode_power(self, at_ps: int) -> None:
         """Draw what a batch of decodes draws, as it is when it has come together."""
         self._stale_power = False
-        self.meter.set(at_ps, self.costs.decode_mw(self.decodes.count, self.decodes.context))
+        level_mw = self.costs.decode_mw(self.decodes.count, self.decodes.context)
+        self.meter.set(at_ps, level_mw, DECODE)
 
     def _prompt_done(self, request: Request, at_ps: int) -> None:
         """Emit the token that a finished prompt gives, and go on to decode, hand over or end."""

@@ -13,7 +13,7 @@ from simulator.serving.crowd import AddReplica, ReplicaProfile, Role, ServiceErr
 from simulator.serving.kernel import NEVER64, UNSEEN64
 from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
-from simulator.serving.power_meter import MeterBin
+from simulator.serving.power_meter import DECODE, MIXED, PHASES, MeterBin
 from simulator.serving.prefix_arrays import (
     add_replica,
     more_requests,
@@ -493,17 +493,19 @@ class CompiledFleet:
             if duration_ps:
                 prefill = self._costs[cost].prefill_mw
                 level = prefill + (level - prefill) * alone_ps // duration_ps
-            self._draw(slot, level)
+            self._draw(slot, level, MIXED if duration_ps else DECODE)
 
-    def _draw(self, row: int, level_mw: int) -> None:
-        """Let a row draw other watts from the start of its plan on."""
+    def _draw(self, row: int, level_mw: int, doing: int) -> None:
+        """Let a row draw other watts, or do something else, from the start of its plan on."""
         r = self.k.replica[row]
-        if level_mw != r[kernel.LEVEL_MW]:
+        if level_mw != r[kernel.LEVEL_MW] or doing != r[kernel.DOING]:
             self._read(row, self.base_ps + int(r[kernel.PLAN_START]))
             r[kernel.LEVEL_MW] = level_mw
+            r[kernel.DOING] = doing
         head = int(r[kernel.HEAD])
         if head != row:
-            self._draw(head, int(kernel.plain(kernel.together_mw)(self.k, head)))
+            together = (kernel.together_mw, kernel.together_doing)
+            self._draw(head, *(int(kernel.plain(of_groups)(self.k, head)) for of_groups in together))
 
     def _remember(self, key: int, level_mw: int) -> None:
         k = self.k
@@ -675,14 +677,24 @@ class CompiledFleet:
         kernel.plain(kernel.meter_read)(self.k.replica[slot], at_ps - self.base_ps)
 
     def _energy(self, slot: int) -> int:
-        r = self.k.replica[slot]
-        return (int(r[kernel.ENERGY_HIGH]) << kernel.ENERGY_SHIFT) + int(r[kernel.ENERGY_LOW])
+        return sum(self._energies(self._meter(slot)))
+
+    def _meter(self, slot: int) -> NDArray[np.int64]:
+        """Return (phases, METER_FIELDS) what a replica's meter counted in the bin under way."""
+        return self.k.replica[slot, kernel.METER :].reshape(len(PHASES), kernel.METER_FIELDS)
+
+    def _energies(self, meter: NDArray[np.int64]) -> tuple[int, ...]:
+        """Return energies by phase. [mW ps]"""
+        limbs = meter[:, [kernel.ENERGY_HIGH, kernel.ENERGY_LOW]].tolist()
+        return tuple((high << kernel.ENERGY_SHIFT) + low for high, low in limbs)
 
     def _leave(self, slot: int, at_ps: int) -> None:
         self._read(slot, at_ps)
         start_ps, r = self._meter_start[slot], self.k.replica[slot]
         if at_ps > start_ps:
-            energy = self._energy(slot)
+            meter = self._meter(slot)
+            energies = self._energies(meter)
+            energy = sum(energies)
             self.bins.append(
                 MeterBin(
                     int(r[kernel.REPLICA_ID]),
@@ -691,8 +703,11 @@ class CompiledFleet:
                     at_ps,
                     energy,
                     int(r[kernel.LARGEST_MW]),
+                    tuple(meter[:, kernel.TIME_PS].tolist()),
+                    energies,
                 )
             )
             self._shed_energy += energy
             self._meter_start[slot] = at_ps
-            r[kernel.ENERGY_HIGH] = r[kernel.ENERGY_LOW] = r[kernel.LARGEST_MW] = 0
+            meter[:] = 0
+            r[kernel.LARGEST_MW] = 0

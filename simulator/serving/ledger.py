@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.serving.latency import Distribution, Histogram, percentile
 from simulator.serving.picoseconds import PS_PER_S
-from simulator.serving.power_meter import UNITS_PER_J, MeterBin
+from simulator.serving.power_meter import PHASES, UNITS_PER_J, MeterBin
 from simulator.serving.request import UNSEEN, Request
 from simulator.telemetry.coded_text import CodedText
 
@@ -78,6 +78,24 @@ class Counters:
 
 
 @dataclass
+class _PhaseTotals:
+    """Time and GPU energy of replicas by phase, in order of `PHASES`. [ps], [mW ps]"""
+
+    time_ps: list[int] = field(default_factory=lambda: [0] * len(PHASES))
+    energy: list[int] = field(default_factory=lambda: [0] * len(PHASES))
+
+    def add(self, entry: MeterBin) -> None:
+        for phase in range(len(PHASES)):
+            self.time_ps[phase] += entry.phase_ps[phase]
+            self.energy[phase] += entry.phase_energy[phase]
+
+    def columns(self, weight: float) -> tuple[float, ...]:
+        """Return seconds of replicas by phase, then joules."""
+        seconds = (weight * (time_ps / PS_PER_S) for time_ps in self.time_ps)
+        return (*seconds, *(weight * (energy / UNITS_PER_J) for energy in self.energy))
+
+
+@dataclass
 class _Hour:
     prompts: dict[int, int] = field(default_factory=dict)
     outputs: dict[int, int] = field(default_factory=dict)
@@ -87,6 +105,7 @@ class _Hour:
     gpu_energy: int = 0
     host_energy: int = 0
     replica_ps: int = 0
+    phases: _PhaseTotals = field(default_factory=_PhaseTotals)
 
 
 class Ledger:
@@ -128,6 +147,7 @@ class Ledger:
         """Requests by tier that met every promise, and their output tokens."""
         self.judged = [0] * len(self.tiers)
         """Requests by tier that ended, shed and failed ones among them."""
+        self._phases = _PhaseTotals()
         self._blocks: list[dict[str, Any]] = []
         self._hours: dict[int, _Hour] = {}
 
@@ -308,6 +328,8 @@ class Ledger:
             hour.gpu_energy += entry.energy
             hour.host_energy += entry.host_mw * span_ps
             hour.replica_ps += span_ps
+            hour.phases.add(entry)
+            self._phases.add(entry)
 
     def take_hourly(self, before_ps: int, *, unfinished: bool) -> dict[str, Any]:
         """Return the columns of `services_hourly` for the hours that ended by `before_ps`.
@@ -332,6 +354,7 @@ class Ledger:
         """Return percentiles over the run: the whole service, then `tiers` by name."""
         self.seal()
         whole = self._summary(range(len(self.tiers)))
+        whole["phases"] = dict(zip(PHASE_COLUMNS, self._phases.columns(self.weight), strict=True))
         whole["tiers"] = {name: self._summary((code,)) for code, name in enumerate(self.tiers)}
         return whole
 
@@ -379,6 +402,7 @@ class Ledger:
                     percentile(each, None, 0.99),
                     energy_j / (span_ps / PS_PER_S) if whole and span_ps else math.nan,
                     energy_j / tokens if whole and tokens else math.nan,
+                    *(hour.phases.columns(self.weight) if whole else ()),
                 )
             )
         return rows
@@ -394,6 +418,9 @@ class Ledger:
         return seconds
 
 
+#: Seconds that replicas spent in each phase, and joules of their GPUs in it.
+PHASE_COLUMNS: Final = (*(f"{phase}_s" for phase in PHASES), *(f"{phase}_gpu_j" for phase in PHASES))
+
 _HOURLY_FLOATS: Final = (
     "hour_start_s",
     "requests",
@@ -406,14 +433,20 @@ _HOURLY_FLOATS: Final = (
     "tpot_p99_s",
     "power_w",
     "joules_per_token",
+    *PHASE_COLUMNS,
 )
 
 
 def hourly_columns(service: str, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    """Return columns of `services_hourly` from rows of (tier, then the numbers in column order)."""
+    """Return columns of `services_hourly` from rows of (tier, then the numbers in column order).
+
+    A row may end early: what is left out does not apply.
+    """
     columns: dict[str, Any] = {"service": [service] * len(rows), "tier": [row[0] for row in rows]}
     for position, name in enumerate(_HOURLY_FLOATS, start=1):
-        columns[name] = np.array([row[position] for row in rows], dtype=np.float64)
+        columns[name] = np.array(
+            [row[position] if position < len(row) else math.nan for row in rows], dtype=np.float64
+        )
     return columns
 
 

@@ -28,9 +28,10 @@ class GroupPower(PowerMeter):
     def __init__(self, since_ps: int) -> None:
         super().__init__(-1, 0, since_ps, 1, [])
 
-    def set(self, at_ps: int, level_mw: int) -> None:
-        """Hold another power from `at_ps` on."""
+    def set(self, at_ps: int, level_mw: int, doing: int) -> None:
+        """Hold another power, or do something else, from `at_ps` on."""
         self.level_mw = level_mw
+        self.doing = doing
 
 
 class LockstepReplica(Planned):
@@ -229,12 +230,17 @@ class LockstepReplica(Planned):
         return True
 
     def _draw(self, at_ps: int) -> None:
-        """Draw what all groups draw; one without requests goes through a pass beside the others."""
-        level_mw = 0
+        """Draw what all groups draw; one without requests goes through a pass beside the others.
+
+        It neither idles nor only spins: vLLM makes ranks without requests run an empty forward pass,
+        because experts of all ranks meet in every layer (docs.vllm.ai, data parallel deployment).
+        """
+        level_mw = doing = 0
         for group in self.groups:
             idle = group.plan_end == NEVER and self.plan_end != NEVER
             level_mw += self.costs.decode_mw(1, 0) if idle else group.meter.level_mw
-        self.meter.set(at_ps, level_mw)
+            doing |= group.meter.doing
+        self.meter.set(at_ps, level_mw, doing)
 
 
 def _merged(parts: Iterable[dict[int, Request]]) -> dict[int, Request]:

@@ -159,13 +159,29 @@ SERVICE: Final[dict[str, Term]] = {
         "", "chip: one GPU of a replica", "modelled", "largest of any iteration over the mean while held"
     ),
     "prefill_gpu_power_w": Term(
-        "W", "chip: one GPU at full clock while it reads prompts", "modelled", "prefill bursts"
+        "W", "chip: one GPU of a replica", "modelled", "mean over iterations of prompts alone"
+    ),
+    "mixed_gpu_power_w": Term(
+        "W", "chip: one GPU of a replica", "modelled", "mean over iterations of prompts and decodes"
     ),
     "decode_gpu_power_w": Term(
-        "W", "chip: one GPU at full clock at the run's mean decode batch", "modelled", "decode in the mean"
+        "W",
+        "chip: one GPU of a replica",
+        "modelled",
+        "mean over iterations of decodes alone; of a flow, at its mean batch",
     ),
+    "idle_gpu_power_w": Term("W", "chip: one GPU of a replica", "modelled", "mean with nothing to do"),
+    "prefill_time_fraction": Term("", "replicas' time", "modelled", "share in iterations of prompts alone"),
+    "mixed_time_fraction": Term(
+        "", "replicas' time", "modelled", "share in iterations of prompts and decodes"
+    ),
+    "decode_time_fraction": Term("", "replicas' time", "modelled", "share in iterations of decodes alone"),
+    "idle_time_fraction": Term("", "replicas' time", "modelled", "share with nothing to do"),
     "prefill_to_decode_power_ratio": Term(
-        "", "chip: one GPU", "modelled", "watts of a prefill burst over those of decode"
+        "",
+        "chip: one GPU of a replica",
+        "modelled",
+        "largest of any iteration over the mean of decodes alone; of a flow, prompts over decodes",
     ),
     "chip_joules_per_token": Term("J", "chip: replicas' GPUs", "modelled", "energy per output token"),
     "idle_joules_per_token": Term(

@@ -203,6 +203,14 @@ _REQUESTS = Table(
     ),
 )
 
+#: What an iteration of a service holds, in the order of `serving.power_meter.PHASES`.
+_BATCHES: Final = {
+    "idle": "without anything to do",
+    "prefill": "in iterations of prompts alone",
+    "decode": "in iterations of decodes alone",
+    "mixed": "in iterations of both",
+}
+
 _SERVICES_HOURLY = Table(
     "services_hourly",
     "A service by hour of completion.",
@@ -220,6 +228,14 @@ _SERVICES_HOURLY = Table(
         Column("tpot_p99_s", "float64", "s", "99th percentile of TPOT"),
         Column("power_w", "float64", "W", "mean IT power of the replicas; on the row of tier `all`"),
         Column("joules_per_token", "float64", "J", "IT energy per output token; row of tier `all`"),
+        *(
+            Column(f"{phase}_s", "float64", "s", f"replicas' time {what}; row of tier `all`")
+            for phase, what in _BATCHES.items()
+        ),
+        *(
+            Column(f"{phase}_gpu_j", "float64", "J", f"energy of their GPUs {what}; row of tier `all`")
+            for phase, what in _BATCHES.items()
+        ),
     ),
 )
 

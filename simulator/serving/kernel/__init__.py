@@ -21,6 +21,7 @@ from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_set as tree_set
 from simulator.serving.kernel.events import advance as advance
 from simulator.serving.kernel.groups import keep_pace as keep_pace
+from simulator.serving.kernel.groups import together_doing as together_doing
 from simulator.serving.kernel.groups import together_mw as together_mw
 from simulator.serving.kernel.power import meter_read as meter_read
 from simulator.serving.kernel.power import power_place as power_place

@@ -91,6 +91,15 @@ def together_mw(k: Any, s: int) -> Any:
 
 
 @compiled
+def together_doing(k: Any, s: int) -> Any:
+    """Return what the groups do, taken together: prompts if any does, decodes if any does."""
+    doing = 0
+    for row in range(s + 1, s + 1 + k.crowd[GROUPS]):
+        doing |= k.replica[row, DOING]
+    return doing
+
+
+@compiled
 def pace(k: Any, s: int, now: int) -> None:
     """Let the slowest of the groups that have something to do set the pace of all."""
     head = k.replica[s]
@@ -137,4 +146,4 @@ def pace(k: Any, s: int, now: int) -> None:
         head[PLAN_START] = now
         head[PLAN_END] = now + steps * first + growth * (steps * (steps - 1) // 2)
         keep_pace(k, s)
-    meter_set(head, now, together_mw(k, s))
+    meter_set(head, now, together_mw(k, s), together_doing(k, s))

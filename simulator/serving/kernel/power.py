@@ -36,19 +36,22 @@ def meter_read(r: Any, at_ps: int) -> None:
         level = r[LEVEL_MW]
         span = at_ps - since
         # Milliwatts times picoseconds of a bin are more than 64 bits: two limbs.
-        low = r[ENERGY_LOW] + level * (span & ((1 << ENERGY_SHIFT) - 1))
-        r[ENERGY_HIGH] += level * (span >> ENERGY_SHIFT) + (low >> ENERGY_SHIFT)
-        r[ENERGY_LOW] = low & ((1 << ENERGY_SHIFT) - 1)
+        at = METER + METER_FIELDS * r[DOING]
+        low = r[at + ENERGY_LOW] + level * (span & ((1 << ENERGY_SHIFT) - 1))
+        r[at + ENERGY_HIGH] += level * (span >> ENERGY_SHIFT) + (low >> ENERGY_SHIFT)
+        r[at + ENERGY_LOW] = low & ((1 << ENERGY_SHIFT) - 1)
+        r[at + TIME_PS] += span
         r[LARGEST_MW] = max(r[LARGEST_MW], level)
         r[SINCE] = at_ps
 
 
 @compiled
-def meter_set(r: Any, at_ps: int, level_mw: int) -> None:
-    """Let a replica draw other watts from a moment on."""
-    if level_mw != r[LEVEL_MW]:
+def meter_set(r: Any, at_ps: int, level_mw: int, doing: int) -> None:
+    """Let a replica draw other watts, or do something else, from a moment on."""
+    if level_mw != r[LEVEL_MW] or doing != r[DOING]:
         meter_read(r, at_ps)
         r[LEVEL_MW] = level_mw
+        r[DOING] = doing
 
 
 @compiled
@@ -85,4 +88,4 @@ def set_decode_power(k: Any, s: int, now: int, alone_ps: int, duration_ps: int) 
         # The decodes' own share of the iteration at their watts, the rest at the prompts'.
         prefill = k.cost[cost, PREFILL_MW]
         level = prefill + _share(level - prefill, alone_ps, duration_ps)
-    meter_set(r, now, level)
+    meter_set(r, now, level, DOES_BOTH if duration_ps else DOES_DECODES)

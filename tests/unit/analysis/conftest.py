@@ -16,6 +16,7 @@ from simulator.foundation import StepSeries
 from simulator.results.finished_run import SCHEMA_VERSION, Run
 from simulator.results.occupancy import occupancy_rows
 from simulator.results.parquet import ParquetSink
+from simulator.serving.ledger import PHASE_COLUMNS
 from simulator.telemetry import TABLES, WAIT_REASONS, NodeFacts, Phase, PoolFacts, SiteFacts
 from simulator.telemetry.glossary import SERVICE, SUMMARY
 
@@ -633,6 +634,7 @@ def write_requests(sink: ParquetSink, campus: Campus) -> dict[str, Any]:
                 tpot_p99_s=np.quantile(tpot[mine], 0.99),
                 power_w=6000.0 if name == "all" else np.nan,
                 joules_per_token=2.0 if name == "all" else np.nan,
+                **dict.fromkeys(PHASE_COLUMNS, 0.0 if name == "all" else np.nan),
             )
     sink.write("services_hourly", hourly.columns())
     e2e = columns["e2e_s"]

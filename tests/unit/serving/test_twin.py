@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from simulator.serving.batch_rule import BatchRule
@@ -239,6 +240,34 @@ def test_power_follows_phase_and_batch_exactly(crowd):
     assert bins.energy_j.tolist() == [2 * (0.1 * 600.0 + 0.2 * 310.0 + 299.7 * 100.0)]
     assert bins.max_w.tolist() == [1200.0]
     assert made.energy_j() == bins.energy_j.sum()
+
+
+def test_time_and_energy_are_metered_by_what_iterations_hold(crowd):
+    # Alone to 0.1 s, decodes to 0.2, both to 0.3, decodes to 0.5, idle to the end; two GPUs.
+    made = crowd((0.0, 10, 5), (0.15, 10, 2), gpus=2)
+    made.advance(3600.0)
+    hours = made.take_hourly()
+    phases = {name: hours[name][0] for name in made.summary()["phases"]}
+    assert (
+        phases
+        == made.summary()["phases"]
+        == pytest.approx(
+            {
+                "prefill_s": 0.1,
+                "mixed_s": 0.1,
+                "decode_s": 0.3,
+                "idle_s": 3599.5,
+                "prefill_gpu_j": 2 * 0.1 * 600.0,
+                # The iteration takes no longer with the prompt: decode watts.
+                "mixed_gpu_j": 2 * 0.1 * 310.0,
+                "decode_gpu_j": 2 * (0.1 * 310.0 + 0.1 * 320.0 + 0.1 * 310.0),
+                "idle_gpu_j": 2 * 3599.5 * 100.0,
+            }
+        )
+    )
+    assert sum(phases[name] for name in phases if name.endswith("_j")) == pytest.approx(made.energy_j())
+    tiers = [row for row, tier in enumerate(hours["tier"]) if tier != "all"]
+    assert np.isnan(hours["decode_s"][tiers]).all()
 
 
 def test_power_returns_to_the_batchs_own_after_a_prompt_has_joined(crowd):
