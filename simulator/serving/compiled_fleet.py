@@ -165,7 +165,7 @@ class CompiledFleet:
             rows=np.zeros((rows + most + 1024, 12 + self.shares), ints),
             totals=np.zeros((4, 3), ints),
             draft_bits=np.array([rule.draft_seed % (1 << 64), *accepting], np.uint64),
-            prefixes=no_prefixes(piece_blocks),
+            prefixes=no_prefixes(),
         )
 
     @property
@@ -366,7 +366,8 @@ class CompiledFleet:
         if self.shares:
             prefixes = self.k.prefixes
             for row in self.rows_of(slot):
-                prefixes = add_replica(prefixes, row, command.kv_blocks, self._rule)
+                pieces = int(k.crowd[kernel.PIECE_BLOCKS])
+                prefixes = add_replica(prefixes, row, command.kv_blocks, self._rule, pieces)
             self.k = self.k._replace(prefixes=prefixes)
         if command.role != "mixed":
             k.crowd[kernel.APART] = 1

@@ -16,12 +16,12 @@ from simulator.serving.kernel import Prefixes
 Ints = NDArray[np.int64]
 
 
-def no_prefixes(pieces_blocks: int = 0) -> Prefixes:
-    """Return arrays without rows; `pieces_blocks` blocks make a piece."""
+def no_prefixes() -> Prefixes:
+    """Return arrays without rows."""
     return Prefixes(
         counts=np.zeros((0, kernel.CACHE_COUNTS), np.int64),
-        block=np.zeros((0, 0, kernel.BLOCK_COLUMNS), np.int32),
-        shelf=np.zeros((0, 0, kernel.FIRST_ON_SHELF + pieces_blocks), np.int32),
+        span=np.zeros((0, 0, kernel.SPAN_COLUMNS), np.int32),
+        shelf=np.zeros((0, 0, kernel.SHELF_COLUMNS), np.int32),
         directory=np.zeros((0, 1, 2), np.int64),
         sharer=np.zeros((0, kernel.SHARER_COLUMNS), np.int64),
         piece=np.zeros(0, np.int64),
@@ -33,12 +33,11 @@ def more_slots(p: Prefixes, slots: int) -> Prefixes:
     """Return the arrays with places for so many replicas."""
     counts = np.zeros((slots, kernel.CACHE_COUNTS), np.int64)
     counts[: len(p.counts)] = p.counts
-    return _widened(p, slots, p.block.shape[1], p.shelf.shape[1])._replace(counts=counts)
+    return _widened(p, slots, p.span.shape[1], p.shelf.shape[1])._replace(counts=counts)
 
 
-def add_replica(p: Prefixes, slot: int, blocks: int, rule: BatchRule) -> Prefixes:
-    """Return the arrays with an empty cache of so many blocks in a slot."""
-    piece_blocks = p.shelf.shape[2] - kernel.FIRST_ON_SHELF
+def add_replica(p: Prefixes, slot: int, blocks: int, rule: BatchRule, piece_blocks: int) -> Prefixes:
+    """Return the arrays with an empty cache of so many blocks in a slot; pieces are `piece_blocks` long."""
     # At one boundary: a budget of new tokens, and whatever all that run hold of their own. Each
     # request may begin and end within a piece, and its own pieces begin within a shared one.
     wanted = (
@@ -47,20 +46,20 @@ def add_replica(p: Prefixes, slot: int, blocks: int, rule: BatchRule) -> Prefixe
         + 5 * (rule.max_sequences + 1)
     )
     p = _widened(
-        p, len(p.counts), max(blocks, p.block.shape[1]), max(_power_of_two(2 * wanted), p.shelf.shape[1])
+        p, len(p.counts), max(blocks, p.span.shape[1]), max(_power_of_two(2 * wanted), p.shelf.shape[1])
     )
     p.directory[slot, :, 1] = 0
     p.counts[slot] = 0
     p.counts[slot, kernel.ALL_BLOCKS] = blocks
     p.counts[slot, kernel.SHELVES_WANTED] = wanted
-    for column in (kernel.OLDEST, kernel.NEWEST, kernel.FREE_SHELF):
+    for column in (kernel.OLDEST, kernel.NEWEST, kernel.FREE_SPAN, kernel.FREE_SHELF):
         p.counts[slot, column] = -1
     return p
 
 
 def more_shelves(p: Prefixes) -> Prefixes:
     """Return the arrays with twice the shelves."""
-    return _widened(p, len(p.counts), p.block.shape[1], 2 * p.shelf.shape[1])
+    return _widened(p, len(p.counts), p.span.shape[1], 2 * p.shelf.shape[1])
 
 
 def more_requests(p: Prefixes, count: int) -> Prefixes:
@@ -92,14 +91,15 @@ def name_arrivals(p: Prefixes, flying: NDArray[np.bool_], edges: Ints, names: In
 
 def _widened(p: Prefixes, slots: int, blocks: int, shelves: int) -> Prefixes:
     old = len(p.counts)
-    block, shelf, directory = p.block, p.shelf, p.directory
-    if (slots, blocks) != block.shape[:2]:
-        touched = int(p.counts[:, kernel.TOUCHED].max(initial=0))
-        block = np.zeros((slots, blocks, kernel.BLOCK_COLUMNS), np.int32)
-        block[:old, :touched] = p.block[:, :touched]
+    span, shelf, directory = p.span, p.shelf, p.directory
+    if (slots, blocks) != span.shape[:2]:
+        touched = int(p.counts[:, kernel.SPANS_TOUCHED].max(initial=0))
+        # A block each, at worst.
+        span = np.zeros((slots, blocks, kernel.SPAN_COLUMNS), np.int32)
+        span[:old, :touched] = p.span[:, :touched]
     if (slots, shelves) != shelf.shape[:2]:
         touched = int(p.counts[:, kernel.SHELVES_TOUCHED].max(initial=0))
-        shelf = np.zeros((slots, shelves, p.shelf.shape[2]), np.int32)
+        shelf = np.zeros((slots, shelves, kernel.SHELF_COLUMNS), np.int32)
         shelf[:old, :touched] = p.shelf[:, :touched]
         # Half of a directory stays empty, so that a search is short.
         places = max(2, _power_of_two(2 * shelves))
@@ -109,7 +109,7 @@ def _widened(p: Prefixes, slots: int, blocks: int, shelves: int) -> Prefixes:
         else:
             for slot in range(old):
                 _spread(p.directory[slot], directory[slot], shelf[slot])
-    return p._replace(block=block, shelf=shelf, directory=directory)
+    return p._replace(span=span, shelf=shelf, directory=directory)
 
 
 def _spread(narrow: Ints, wide: Ints, shelf: NDArray[np.int32]) -> None:

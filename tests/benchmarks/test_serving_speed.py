@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from simulator.serving.batch_rule import batch_rule
 from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica, SetWatch, Stop, Watch
 from simulator.serving.load_table import AnyOrder, drain_rate_per_s
+from simulator.serving.routers import LeastOutstanding, PrefixAware
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.request_log import read_requests
@@ -175,6 +177,56 @@ def test_prefill_apart_from_decode(replica):
             f"\n{form.__name__}: {count / cpu_s:,.0f} requests per CPU s at {rate_per_s:.1f} a second; "
             f"{plans / count:.2f} plans and {iterations / count:.1f} iterations each; "
             f"{crowd.stability().verdict}"
+        )
+
+
+class Repeated:
+    """A log again and again, each time with names of its own: nothing of an earlier time is found."""
+
+    end_s = math.inf
+
+    def __init__(self, log, times):
+        self.log, self.left, self.time, self.done = log, times, 0, 0
+        self.span_s = float(log.arrived_s[-1]) + 1.0
+        self.names = int(log.prefixes.hashes.max()) + 1
+
+    def next_block(self, count):
+        if self.done == len(self.log):
+            self.time, self.done = self.time + 1, 0
+        if self.time == self.left:
+            return self.log.rows(0, 0)
+        block = self.log.rows(self.done, self.done + count)
+        self.done += len(block)
+        prefixes = replace(block.prefixes, hashes=block.prefixes.hashes + self.time * self.names)
+        return replace(block, arrived_s=block.arrived_s + self.time * self.span_s, prefixes=prefixes)
+
+
+def test_prefixes_that_requests_share(shared_data, replica):
+    """Mooncake's conversations, ten hours of them, on eight replicas of 448,000 tokens of KV each."""
+    _, add, _ = replica
+    log = read_requests(shared_data / "serving" / "traces" / "mooncake_conversation.jsonl.gz", ("standard",))
+    shared = ServiceRules("chat", rule=RULE, router=PrefixAware(), piece_tokens=log.prefixes.tokens)
+    plain = ServiceRules("chat", rule=RULE, router=LeastOutstanding())
+    for form, rules, times in (
+        (CompiledCrowd, shared, 1),
+        (CompiledCrowd, shared, 10),
+        (CompiledCrowd, plain, 10),
+        (TwinCrowd, shared, 1),
+    ):
+        source = Repeated(log, times)
+        crowd = form(rules, source)
+        for number in range(8):
+            crowd.apply(add(number, 28_000), 0.0)
+        begun_s = time.process_time()
+        while (stop := crowd.advance(times * source.span_s + 600.0)) is not Stop.REACHED:
+            if stop is Stop.ROWS_FULL:
+                crowd.take_rows()
+        cpu_s = time.process_time() - begun_s
+        counters = crowd.counters()
+        found = counters["prefix_tokens_hit"] / counters["prefix_tokens_looked"]
+        print(
+            f"\n{form.__name__}, {counters['requests_out']:,.0f} requests, {found:.1%} of tokens found: "
+            f"{counters['requests_out'] / cpu_s:,.0f} requests per CPU s"
         )
 
 

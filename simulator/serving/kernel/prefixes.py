@@ -1,10 +1,13 @@
 """What replicas remember of prompts that begin alike: `prefix_cache.PrefixCache` over plain arrays.
 
-A block in use or in the free queue has neighbours there, and where it is named a place on a shelf:
-that of its piece, by name, with a place for each block of a piece. So a piece costs one search, a
-block some links. A request's table is not kept: what it found is what stands on the shelves under
-its names as long as it holds them, for the first of a name leaves only when it is taken anew; its
-own blocks are a chain from the last to the first.
+Blocks are alike but for their names and their order in the free queue, so what is kept are spans of
+them: neighbours in the table of the request that took them, of one piece, with the same users. A span
+in use stands in its owner's chain, one in nobody's use in the free queue, its last block ahead; one
+that is named stands on the shelf of its piece as well, behind those that were named before. A span is
+cut where a request finds a part of it. So prompts cost work by the piece, not by the block.
+
+A request's table is not kept: what it found is what is found again under its names as long as it
+holds them, for the first of a name leaves only when it is taken anew.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ class Cache(NamedTuple):
     """The arrays of one replica, as `state.Prefixes` has them."""
 
     counts: Any
-    block: Any
+    span: Any
     shelf: Any
     directory: Any
 
@@ -31,8 +34,7 @@ def begin_sharing(sharer: Any) -> None:
     sharer[FOUND] = 0
     sharer[NAMED] = 0
     sharer[HOLDS] = 0
-    sharer[UNNAMED_BLOCK] = -1
-    sharer[LAST_BLOCK] = -1
+    sharer[LAST_SPAN_OWN] = -1
     sharer[CACHED] = -1
 
 
@@ -45,7 +47,7 @@ def name_home(name: Any, mask: int) -> Any:
 @inlined
 def _cache(k: Any, s: int) -> Any:
     p = k.prefixes
-    return Cache(p.counts[s], p.block[s], p.shelf[s], p.directory[s])
+    return Cache(p.counts[s], p.span[s], p.shelf[s], p.directory[s])
 
 
 # names and shelves -------------------------------------------------------------------------------
@@ -110,10 +112,8 @@ def _shelf_for(cache: Any, name: int) -> Any:
     directory[at, 1] = shelf + 1
     row = cache.shelf[shelf]
     row[DIRECTORY_PLACE] = at
-    row[ON_SHELF] = 0
-    row[IN_USE] = 0
-    for place in range(FIRST_ON_SHELF, row.size):
-        row[place] = -1
+    row[FIRST_SPAN] = -1
+    row[LAST_SPAN] = -1
     return shelf
 
 
@@ -141,6 +141,60 @@ def _clear_shelf(cache: Any, shelf: int) -> None:
 
 
 @compiled
+def _span_at(cache: Any, shelf: int, place: int) -> Any:
+    """Return the span that has a place of a piece, -1 if none, and where it ends or an older one begins.
+
+    Of several that have it, the one that was named first.
+    """
+    span = cache.shelf[shelf, FIRST_SPAN]
+    stop = cache.span.shape[0]
+    while span >= 0:
+        row = cache.span[span]
+        start = row[START]
+        if start > place:
+            stop = min(stop, start)
+        elif start + row[COUNT] > place:
+            return span, min(stop, start + row[COUNT])
+        span = row[SHELF_AFTER]
+    return -1, place
+
+
+@compiled
+def _put_on_shelf(cache: Any, shelf: int, span: int, start: int) -> None:
+    """Name the blocks of a span: those of a piece from a place on."""
+    row = cache.span[span]
+    last = cache.shelf[shelf, LAST_SPAN]
+    row[SHELF] = shelf
+    row[START] = start
+    row[SHELF_BEFORE] = last
+    row[SHELF_AFTER] = -1
+    if last < 0:
+        cache.shelf[shelf, FIRST_SPAN] = span
+    else:
+        cache.span[last, SHELF_AFTER] = span
+    cache.shelf[shelf, LAST_SPAN] = span
+
+
+@compiled
+def _take_off_shelf(cache: Any, span: int) -> None:
+    """Forget the name of a span."""
+    row = cache.span[span]
+    shelf = row[SHELF]
+    before = row[SHELF_BEFORE]
+    after = row[SHELF_AFTER]
+    if before < 0:
+        cache.shelf[shelf, FIRST_SPAN] = after
+    else:
+        cache.span[before, SHELF_AFTER] = after
+    if after < 0:
+        cache.shelf[shelf, LAST_SPAN] = before
+    else:
+        cache.span[after, SHELF_BEFORE] = before
+    if before < 0 and after < 0:
+        _clear_shelf(cache, shelf)
+
+
+@compiled
 def _name_up_to(k: Any, s: int, q: int, end: int) -> None:
     """Name a request's own blocks up to, not including, a place in its table."""
     sharer = k.prefixes.sharer[q]
@@ -148,57 +202,25 @@ def _name_up_to(k: Any, s: int, q: int, end: int) -> None:
     if place >= end:
         return
     cache = _cache(k, s)
-    block = cache.block
     shared = _shared_blocks(k, q)
-    b = sharer[UNNAMED_BLOCK]
+    # All that has no name is one span, the last.
+    rest = sharer[LAST_SPAN_OWN]
     while place < end:
         stop = _group_end(k, place, shared, end)
         shelf = _shelf_for(cache, _name(k, q, place, shared))
-        row = cache.shelf[shelf]
-        at = place % k.crowd[PIECE_BLOCKS]
-        for where in range(at, at + stop - place):
-            first = row[FIRST_ON_SHELF + where]
-            if first < 0:
-                row[FIRST_ON_SHELF + where] = b
-                row[ON_SHELF] += 1
-                row[IN_USE] += 1
-                block[b, ALIKE_BEFORE] = b
-                block[b, ALIKE_AFTER] = b
-            else:
-                last = block[first, ALIKE_BEFORE]
-                block[last, ALIKE_AFTER] = b
-                block[b, ALIKE_BEFORE] = last
-                block[b, ALIKE_AFTER] = first
-                block[first, ALIKE_BEFORE] = b
-            block[b, SHELF] = shelf
-            block[b, SHELF_PLACE] = where
-            b = block[b, AFTER]
+        span = rest
+        if stop < sharer[HOLDS]:
+            span = _new_span(cache, stop - place, q)
+            cache.span[rest, COUNT] -= stop - place
+            before = cache.span[rest, BEFORE]
+            cache.span[span, BEFORE] = before
+            cache.span[span, AFTER] = rest
+            cache.span[rest, BEFORE] = span
+            if before >= 0:
+                cache.span[before, AFTER] = span
+        _put_on_shelf(cache, shelf, span, place % k.crowd[PIECE_BLOCKS])
         place = stop
     sharer[NAMED] = place
-    sharer[UNNAMED_BLOCK] = b
-
-
-@compiled
-def _forget(cache: Any, b: int) -> None:
-    """Take the name of a block in nobody's use away."""
-    block = cache.block
-    shelf = block[b, SHELF]
-    row = cache.shelf[shelf]
-    at = FIRST_ON_SHELF + block[b, SHELF_PLACE]
-    following = block[b, ALIKE_AFTER]
-    if following == b:
-        row[at] = -1
-        row[ON_SHELF] -= 1
-        if row[ON_SHELF] == 0:
-            _clear_shelf(cache, shelf)
-        return
-    before = block[b, ALIKE_BEFORE]
-    block[before, ALIKE_AFTER] = following
-    block[following, ALIKE_BEFORE] = before
-    if row[at] == b:
-        row[at] = following
-        if block[following, USERS] > 0:
-            row[IN_USE] += 1
 
 
 @inlined
@@ -211,103 +233,171 @@ def room_for_names(k: Any, first: int, last: int) -> Any:
     return True
 
 
-# the free queue ----------------------------------------------------------------------------------
+# spans and the free queue ------------------------------------------------------------------------
+
+
+@compiled
+def _new_span(cache: Any, count: int, owner: int) -> Any:
+    """Return a span of so many blocks that a request holds, without a name or neighbours."""
+    counts = cache.counts
+    span = counts[FREE_SPAN]
+    if span >= 0:
+        counts[FREE_SPAN] = cache.span[span, AFTER]
+    else:
+        span = counts[SPANS_TOUCHED]
+        counts[SPANS_TOUCHED] += 1
+    row = cache.span[span]
+    row[COUNT] = count
+    row[USERS] = 1
+    row[OWNER] = owner
+    row[SHELF] = -1
+    row[BEFORE] = -1
+    row[AFTER] = -1
+    return span
+
+
+@compiled
+def _take_oldest(cache: Any, more: int) -> None:
+    """Take blocks from the head of the free queue; what stood there is forgotten."""
+    counts = cache.counts
+    # What was never used stands before all else.
+    unused = min(more, counts[ALL_BLOCKS] - counts[TOUCHED])
+    counts[TOUCHED] += unused
+    more -= unused
+    while more > 0:
+        span = counts[OLDEST]
+        row = cache.span[span]
+        # The last places of a span are the first that are taken.
+        taken = min(more, row[COUNT])
+        row[COUNT] -= taken
+        more -= taken
+        if row[COUNT] == 0:
+            _leave_queue(cache, span)
+            if row[SHELF] >= 0:
+                _take_off_shelf(cache, span)
+            row[AFTER] = counts[FREE_SPAN]
+            counts[FREE_SPAN] = span
+
+
+@inlined
+def _leave_queue(cache: Any, span: int) -> None:
+    counts = cache.counts
+    before = cache.span[span, BEFORE]
+    after = cache.span[span, AFTER]
+    if before < 0:
+        counts[OLDEST] = after
+    else:
+        cache.span[before, AFTER] = after
+    if after < 0:
+        counts[NEWEST] = before
+    else:
+        cache.span[after, BEFORE] = before
+
+
+@compiled
+def _let_go(cache: Any, r: Any, span: int) -> None:
+    """Take one user from a span; without any it goes to the end of the free queue."""
+    counts = cache.counts
+    row = cache.span[span]
+    row[USERS] -= 1
+    if row[USERS] > 0:
+        return
+    last = counts[NEWEST]
+    row[BEFORE] = last
+    row[AFTER] = -1
+    if last < 0:
+        counts[OLDEST] = span
+    else:
+        cache.span[last, AFTER] = span
+    counts[NEWEST] = span
+    r[FREE] += row[COUNT]
 
 
 @compiled
 def _take_own(k: Any, s: int, q: int, more: int) -> None:
-    """Let a request have more blocks of its own, from the head of the free queue."""
+    """Let a request have more blocks of its own."""
     cache = _cache(k, s)
-    counts = cache.counts
-    block = cache.block
     sharer = k.prefixes.sharer[q]
-    last = sharer[LAST_BLOCK]
-    for _ in range(more):
-        # What was never used stands at the head, in order.
-        b = counts[TOUCHED]
-        if b < counts[ALL_BLOCKS]:
-            counts[TOUCHED] = b + 1
-        else:
-            b = counts[OLDEST]
-            following = block[b, AFTER]
-            counts[OLDEST] = following
-            if following < 0:
-                counts[NEWEST] = -1
-            else:
-                block[following, BEFORE] = -1
-            if block[b, SHELF] >= 0:
-                _forget(cache, b)
-        block[b, USERS] = 1
-        block[b, SHELF] = -1
-        block[b, BEFORE] = last
-        block[b, AFTER] = -1
-        if last >= 0:
-            block[last, AFTER] = b
-        if sharer[UNNAMED_BLOCK] < 0:
-            sharer[UNNAMED_BLOCK] = b
-        last = b
-    sharer[LAST_BLOCK] = last
-    sharer[HOLDS] += more
+    _take_oldest(cache, more)
     k.replica[s, FREE] -= more
-
-
-@inlined
-def _let_go(cache: Any, r: Any, b: int) -> None:
-    """Take one user from a block; without any it goes to the end of the free queue."""
-    block = cache.block
-    counts = cache.counts
-    block[b, USERS] -= 1
-    if block[b, USERS] > 0:
-        return
-    last = counts[NEWEST]
-    block[b, BEFORE] = last
-    block[b, AFTER] = -1
-    if last < 0:
-        counts[OLDEST] = b
+    last = sharer[LAST_SPAN_OWN]
+    if sharer[NAMED] < sharer[HOLDS]:
+        cache.span[last, COUNT] += more
     else:
-        block[last, AFTER] = b
-    counts[NEWEST] = b
-    r[FREE] += 1
-    shelf = block[b, SHELF]
-    if shelf >= 0 and cache.shelf[shelf, FIRST_ON_SHELF + block[b, SHELF_PLACE]] == b:
-        cache.shelf[shelf, IN_USE] -= 1
+        span = _new_span(cache, more, q)
+        cache.span[span, BEFORE] = last
+        if last >= 0:
+            cache.span[last, AFTER] = span
+        sharer[LAST_SPAN_OWN] = span
+    sharer[HOLDS] += more
+
+
+@compiled
+def _split(cache: Any, sharers: Any, span: int, place: int) -> Any:
+    """Cut a named span in two; return the part from a place of its piece on."""
+    row = cache.span[span]
+    upper = _new_span(cache, row[START] + row[COUNT] - place, row[OWNER])
+    other = cache.span[upper]
+    row[COUNT] = place - row[START]
+    other[START] = place
+    other[USERS] = row[USERS]
+    other[SHELF] = row[SHELF]
+    after = row[SHELF_AFTER]
+    other[SHELF_BEFORE] = span
+    other[SHELF_AFTER] = after
+    row[SHELF_AFTER] = upper
+    if after < 0:
+        cache.shelf[row[SHELF], LAST_SPAN] = upper
+    else:
+        cache.span[after, SHELF_BEFORE] = upper
+    if row[USERS] == 0:
+        before = row[BEFORE]
+        other[BEFORE] = before
+        other[AFTER] = span
+        row[BEFORE] = upper
+        if before < 0:
+            cache.counts[OLDEST] = upper
+        else:
+            cache.span[before, AFTER] = upper
+    elif row[OWNER] >= 0:
+        after = row[AFTER]
+        other[BEFORE] = span
+        other[AFTER] = after
+        row[AFTER] = upper
+        if after < 0:
+            sharers[row[OWNER], LAST_SPAN_OWN] = upper
+        else:
+            cache.span[after, BEFORE] = upper
+    return upper
 
 
 @compiled
 def _take_found(k: Any, s: int, q: int, found: int) -> None:
     """Let a request have the leading blocks that it found."""
     cache = _cache(k, s)
-    counts = cache.counts
-    block = cache.block
+    sharers = k.prefixes.sharer
     shared = _shared_blocks(k, q)
-    taken = 0
     place = 0
     while place < found:
         stop = _group_end(k, place, shared, found)
-        row = cache.shelf[_shelf_of(cache.directory, _name(k, q, place, shared))]
-        at = FIRST_ON_SHELF + place % k.crowd[PIECE_BLOCKS]
-        for where in range(at, at + stop - place):
-            b = row[where]
-            if block[b, USERS] == 0:
-                before = block[b, BEFORE]
-                following = block[b, AFTER]
-                if before < 0:
-                    counts[OLDEST] = following
-                else:
-                    block[before, AFTER] = following
-                if following < 0:
-                    counts[NEWEST] = before
-                else:
-                    block[following, BEFORE] = before
-                row[IN_USE] += 1
-                taken += 1
-            block[b, USERS] += 1
-        place = stop
-    k.replica[s, FREE] -= taken
-    sharer = k.prefixes.sharer[q]
-    sharer[FOUND] = found
-    sharer[NAMED] = found
-    sharer[HOLDS] = found
+        shelf = _shelf_of(cache.directory, _name(k, q, place, shared))
+        base = place - place % k.crowd[PIECE_BLOCKS]
+        while place < stop:
+            span, end = _span_at(cache, shelf, place - base)
+            end = min(end + base, stop)
+            if cache.span[span, START] + base < place:
+                span = _split(cache, sharers, span, place - base)
+            row = cache.span[span]
+            if row[START] + row[COUNT] + base > end:
+                _split(cache, sharers, span, end - base)
+            if row[USERS] == 0:
+                _leave_queue(cache, span)
+                k.replica[s, FREE] -= row[COUNT]
+            row[USERS] += 1
+            place = end
+    sharers[q, FOUND] = found
+    sharers[q, NAMED] = found
+    sharers[q, HOLDS] = found
 
 
 # what a replica asks for -------------------------------------------------------------------------
@@ -322,7 +412,6 @@ def found_blocks(k: Any, s: int, q: int) -> Any:
     v = k.request[q]
     cache = _cache(k, s)
     shared = _shared_blocks(k, q)
-    whole = k.crowd[PIECE_BLOCKS]
     most = (v[TARGET] - 1) // k.crowd[BLOCK_TOKENS]
     if not v[PREEMPTIONS]:
         # Its own are named where it was preempted.
@@ -333,20 +422,16 @@ def found_blocks(k: Any, s: int, q: int) -> Any:
         shelf = _shelf_of(cache.directory, _name(k, q, place, shared))
         if shelf < 0:
             break
-        row = cache.shelf[shelf]
         stop = _group_end(k, place, shared, most)
-        if stop - place == whole and row[ON_SHELF] == whole:
-            used += row[IN_USE]
-            place = stop
-            continue
-        at = FIRST_ON_SHELF - place + place % whole
+        base = place - place % k.crowd[PIECE_BLOCKS]
         while place < stop:
-            b = row[at + place]
-            if b < 0:
+            span, end = _span_at(cache, shelf, place - base)
+            if span < 0:
                 return place, used
-            if cache.block[b, USERS] > 0:
-                used += 1
-            place += 1
+            end = min(end + base, stop)
+            if cache.span[span, USERS] > 0:
+                used += end - place
+            place = end
     return place, used
 
 
@@ -387,28 +472,27 @@ def give(k: Any, s: int, q: int) -> None:
     cache = _cache(k, s)
     r = k.replica[s]
     sharer = k.prefixes.sharer[q]
-    b = sharer[LAST_BLOCK]
-    while b >= 0:
-        before = cache.block[b, BEFORE]
-        _let_go(cache, r, b)
-        b = before
+    span = sharer[LAST_SPAN_OWN]
+    while span >= 0:
+        before = cache.span[span, BEFORE]
+        cache.span[span, OWNER] = -1
+        _let_go(cache, r, span)
+        span = before
     shared = _shared_blocks(k, q)
     size = k.crowd[PIECE_BLOCKS]
     stop = sharer[FOUND]
     while stop:
-        place = (stop - 1) // size * size
-        if place < shared < stop:
-            place = shared
-        row = cache.shelf[_shelf_of(cache.directory, _name(k, q, place, shared))]
-        at = FIRST_ON_SHELF + place % size
-        for where in range(at + stop - place - 1, at - 1, -1):
-            _let_go(cache, r, row[where])
-        stop = place
+        base = (stop - 1) // size * size
+        place = shared if base < shared < stop else base
+        shelf = _shelf_of(cache.directory, _name(k, q, place, shared))
+        while stop > place:
+            span, _ = _span_at(cache, shelf, stop - 1 - base)
+            stop = base + cache.span[span, START]
+            _let_go(cache, r, span)
     sharer[FOUND] = 0
     sharer[NAMED] = 0
     sharer[HOLDS] = 0
-    sharer[UNNAMED_BLOCK] = -1
-    sharer[LAST_BLOCK] = -1
+    sharer[LAST_SPAN_OWN] = -1
 
 
 @compiled

@@ -54,25 +54,23 @@ def plain(function: Any) -> Any:
 class Prefixes(NamedTuple):
     """What replicas remember of prompts that begin alike; without rows where requests share nothing.
 
-    The blocks of one piece of a prompt stand on a shelf, by their place in the piece; a directory finds
-    the shelf by the piece's name. What only its own request can find is named when that is
+    Neighbouring blocks of one piece of a prompt are a span; the spans of a piece stand on a shelf, which
+    a directory finds by the piece's name. What only its own request can find is named when that is
     preempted, by pieces of its own.
     """
 
     counts: Ints
-    """(slots, CACHE_COUNTS) of each replica: blocks, first and last of its free queue, shelves."""
-    block: NDArray[np.int32]
-    """(slots, blocks, BLOCK_COLUMNS) users; neighbours in the free queue, or in its request's table;
-    shelf, -1 where it has no name; neighbours in the ring of blocks of one name, the first of which
-    stands on the shelf."""
+    """(slots, CACHE_COUNTS) of each batch: blocks, ends of its free queue, spans, shelves."""
+    span: NDArray[np.int32]
+    """(slots, blocks, SPAN_COLUMNS) first place in its piece; blocks; users; the request that took them;
+    neighbours in the free queue, or in that request's table; shelf, -1 without a name; neighbours there."""
     shelf: NDArray[np.int32]
-    """(slots, shelves, FIRST_ON_SHELF + blocks of a piece) place in the directory; how many blocks stand
-    on it, and how many of those are in use; the blocks, -1 where there is none."""
+    """(slots, shelves, SHELF_COLUMNS) place in the directory; first and last span, in order of naming."""
     directory: Ints
     """(slots, power of two, 2) a hash table: the name of a piece, and its shelf + 1; 0 where empty."""
     sharer: Ints
     """(requests, SHARER_COLUMNS) of each request in flight: where its pieces' names are, and how many;
-    blocks found, named and held; its own first block without a name, and its own last one."""
+    blocks found, named and held; the last span of its own."""
     piece: Ints
     """(pieces,) names of the pieces of requests in flight and of those that arrive."""
     arriving: Ints

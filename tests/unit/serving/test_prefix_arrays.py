@@ -29,7 +29,7 @@ RULE = BatchRule(max_sequences=4, token_budget=64, block_tokens=4)
 
 
 def test_names_of_requests_in_flight_outlive_the_arrivals_they_came_with():
-    p = more_requests(no_prefixes(2), 4)
+    p = more_requests(no_prefixes(), 4)
     flying = np.zeros(4, bool)
     p = name_arrivals(p, flying, np.array([0, 2, 2, 5]), np.array([11, 12, 13, 14, 15]))
     # The first and the third arrival sit at places 3 and 1; the second ended.
@@ -46,13 +46,13 @@ def test_names_of_requests_in_flight_outlive_the_arrivals_they_came_with():
 
 
 def test_a_wider_replica_leaves_the_others_as_they_were():
-    p = add_replica(more_slots(no_prefixes(2), 2), 0, 8, RULE)
-    p.counts[0, kernel.TOUCHED] = 3
-    p.block[0, :3] = np.arange(21).reshape(3, 7)
-    wider = add_replica(p, 1, 5000, RULE)
-    assert wider.block.shape[1] == 5000
-    assert wider.block[0, :3].tolist() == np.arange(21).reshape(3, 7).tolist()
-    assert not wider.block[0, 3:].any()
+    p = add_replica(more_slots(no_prefixes(), 2), 0, 8, RULE, 2)
+    p.counts[0, kernel.SPANS_TOUCHED] = 3
+    p.span[0, :3] = np.arange(27).reshape(3, 9)
+    wider = add_replica(p, 1, 5000, RULE, 2)
+    assert wider.span.shape[1] == 5000
+    assert wider.span[0, :3].tolist() == np.arange(27).reshape(3, 9).tolist()
+    assert not wider.span[0, 3:].any()
     assert wider.counts[:, kernel.ALL_BLOCKS].tolist() == [8, 5000]
 
 
@@ -87,7 +87,7 @@ def test_shelves_grow_while_names_stand_on_them(router):
     rules = replace(ServiceRules("chat", rule=RULE, router=router), piece_tokens=128)
     twin, compiled = (run(form, table, rules, 300) for form in (TwinCrowd, CompiledCrowd))
     p = compiled._fleet.k.prefixes
-    first = add_replica(more_slots(no_prefixes(32), 1), 0, 600, RULE).shelf.shape[1]
+    first = add_replica(more_slots(no_prefixes(), 1), 0, 600, RULE, 32).shelf.shape[1]
     assert p.shelf.shape[1] > first
     assert p.counts[0, kernel.SHELVES_USED] > first // 2
     one, other = twin.take_rows(), compiled.take_rows()
