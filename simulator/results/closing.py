@@ -195,7 +195,7 @@ def _side_by_side(services: Sequence[Mapping[str, Any]]) -> list[str]:
     said = []
     for key, words in (
         ("joules_per_token", "J per output token, servers"),
-        ("facility_usd_per_million_tokens", "USD per million output tokens, idle and overhead included"),
+        ("facility_usd_per_million_tokens", "USD per M output tokens, idle and overhead too"),
     ):
         known = [(service["name"], service.get(key)) for service in services]
         parts = [f"{name} {_rounded(value, 3)}" for name, value in known if value is not None]
@@ -317,12 +317,13 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         if cost[key] is not None
     ]
     served = [
-        f"{service['name']} {_rounded(money(service['usd_per_million_tokens']), 3)} per million output tokens"
+        f"{service['name']} {_rounded(money(service['usd_per_million_tokens']), 3)}"
         for service in found["services"][:_MOST]
         if service.get("usd_per_million_tokens") is not None
     ]
     if units:
-        said.append("; ".join([f"{code} {', '.join(units)}", *served]))
+        tokens = [f"{', '.join(served)} per million output tokens"] if served else []
+        said.append("; ".join([f"{code} {', '.join(units)}", *tokens]))
     return _block("Cost", said)
 
 
