@@ -75,6 +75,47 @@ class GpuSpec:
         BytesPerSecond, "Into the scale-up domain, one direction, per GPU."
     ]
     embodied_gco2e: Annotated[Grams | None, "Cradle to gate, one GPU module."]
+    # What one device was measured to do, in place of what its generation's coefficients say; blank: theirs.
+    reached_16_bit_fraction: Annotated[
+        Fraction | None, "Of the 16-bit dense peak, what large products of a service reach."
+    ] = None
+    reached_fp8_fraction: Annotated[
+        Fraction | None, "Of the FP8 dense peak, what large products of a service reach."
+    ] = None
+    reached_memory_fraction: Annotated[
+        Fraction | None, "Of the memory's peak, what products that stream 16-bit weights reach."
+    ] = None
+    reached_cache_fraction: Annotated[
+        Fraction | None, "Of the memory's peak, what decode attention reads remembered tokens at."
+    ] = None
+    product_launch_s: Annotated[Seconds | None, "A 16-bit product of no size."] = None
+    sustained_products_w: Annotated[Watts | None, "Large products without end, at full clock."] = None
+    sustained_copy_w: Annotated[Watts | None, "Copying its memory without end, at full clock."] = None
+    clock_voltage_slope: Annotated[
+        Fraction | None, "Fall of voltage, as a fraction, for each unit of fall of the clock fraction."
+    ] = None
+    lowest_voltage_fraction: Annotated[
+        Fraction | None, "Voltage below which a falling clock does not take it, of its highest."
+    ] = None
+    memory_clock_sensitivity: Annotated[
+        Fraction | None, "How much of memory-bound time stretches with the core clock, 0 to 1."
+    ] = None
+
+    def __post_init__(self) -> None:
+        for said in (
+            "reached_16_bit_fraction",
+            "reached_fp8_fraction",
+            "reached_memory_fraction",
+            "reached_cache_fraction",
+            "lowest_voltage_fraction",
+        ):
+            value = getattr(self, said)
+            if value is not None and not 0.0 < value <= 1.0:
+                raise ValueError(f"{said} is {value:g}; expected a share above 0 and at most 1")
+        for said in ("clock_voltage_slope", "memory_clock_sensitivity"):
+            value = getattr(self, said)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{said} is {value:g}; expected 0 to 100 %")
 
     def flop_per_s(self, precision: str) -> float | None:
         """Return the dense peak at ``precision`` (``bf16`` ...), None where blank. [flop/s]"""

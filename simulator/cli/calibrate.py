@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -21,34 +22,70 @@ import click
     "--like", metavar="GPU", help="Catalog name of the part; found by the device's name if not given."
 )
 @click.option(
+    "--gpu",
+    "index",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Which GPU, counted from 0 among those that CUDA_VISIBLE_DEVICES leaves.  [default: 0]",
+)
+@click.option(
+    "--clocks",
+    is_flag=True,
+    help="Also lock the GPU's clocks at six levels, where this user may, and give them back.",
+)
+@click.option(
+    "--patience",
+    metavar="MIN",
+    type=click.FloatRange(min=0.1, max=1440.0),
+    default=20.0,
+    show_default=True,
+    help="Minutes after which nothing more is begun; what was measured is written.",
+)
+@click.option(
     "--tiny", is_flag=True, help="Small shapes on the processor: no GPU needed, and no GPU measured."
 )
-def command(out: Path, like: str | None, tiny: bool) -> None:
+def command(
+    *, out: Path, like: str | None, index: int | None, clocks: bool, patience: float, tiny: bool
+) -> None:
     """Measure products, memory, decode attention and watts; write a profile that the catalog loads.
 
-    Needs torch and an NVIDIA GPU. Prints how the shipped coefficients of that part compare.
+    Needs torch and an NVIDIA GPU that nobody else uses meanwhile; takes about four minutes, six with
+    --clocks. Prints how the shipped coefficients of that part compare. Nothing of the GPU is changed
+    except with --clocks.
     """
+    if not math.isfinite(patience):
+        raise click.BadParameter("expected minutes", param_hint="--patience")
+    if tiny and (clocks or index is not None):
+        said = "--clocks" if clocks else "--gpu"
+        raise click.UsageError(f"{said} is about a GPU, and --tiny measures the processor: leave one out")
+
     from datetime import UTC, datetime
 
-    from analysis.calibration.device.backends import Backend, NumpyBackend, TorchBackend
-    from analysis.calibration.device.device_profile import alike, compared, write
-    from analysis.calibration.device.measurements import FULL, TINY, measure
+    from analysis.calibration.device.device_profile import node_names, profile, refuse_foreign, write
+    from analysis.calibration.device.measurements import TINY, Patience
+    from analysis.calibration.device.parts import alike
+    from analysis.calibration.device.processor import NumpyBackend
+    from analysis.calibration.device.session import measure_backend, measure_gpu
+    from analysis.calibration.device.shares import lines
     from simulator.catalog.shelf import Catalog
-    from simulator.foundation.units import GIGA
+    from simulator.foundation.units import MINUTE_S
 
     catalog = Catalog.shipped()
     part = catalog.gpu(like) if like is not None else None
-    backend: Backend = NumpyBackend() if tiny else TorchBackend()
-    device = backend.device
+    refuse_foreign(out)
+    waiting = Patience(patience * MINUTE_S, lambda said: click.echo(f"  {said} ...", err=True))
+    if tiny:
+        sitting = measure_backend(NumpyBackend(), TINY, waiting)
+    else:
+        sitting = measure_gpu(index or 0, clocks=clocks, patience=waiting)
+    device = sitting.device
     if part is None and device.kind == "GPU":
         part = alike(device, catalog)
-    found = measure(backend, TINY if tiny else FULL)
-    name = write(out, device, found, part, datetime.now(UTC).date())
-    click.echo(f"{device.kind} {device.name}, {device.precision}: {name} in {out}")
-    for what, rate, share, shipped in compared(found, part):
-        of = "" if share is None else f", {share:.0%} of the data sheet"
-        said = "" if shipped is None else f" (shipped coefficient {shipped:.0%})"
-        click.echo(f"  {what:<18}{rate / GIGA:>12,.1f} G/s{of}{said}")
-    watts = {"idle": found.idle_w, "at work": found.load_w, "limit": found.limit_w}
-    known = [f"{word} {value:.0f} W" for word, value in watts.items() if value is not None]
-    click.echo(f"  watts             {', '.join(known) if known else 'not told by this device'}")
+    made = profile(device, sitting.found, part, datetime.now(UTC).date())
+    write(out, made, catalog)
+    click.echo(f"{device.kind} {device.name}, {device.precision}: {made.name} in {out}")
+    for line in lines(made):
+        click.echo(line)
+    nodes = node_names(made, catalog)
+    if nodes:
+        click.echo(f"next: datahall run SCENARIO --catalog {out} sites.0.pools.0.node={nodes[0][0]}")

@@ -17,7 +17,6 @@ from simulator.engine.behaviour import Behaviour, time_for, work_after
 from simulator.engine.clock import Clock
 from simulator.engine.pool import Pool
 from simulator.foundation.time_grid import Priority, snap, snap_up
-from simulator.hardware.power_curve import CLOCK_CURVE
 from simulator.telemetry.recorder import Recorder
 from simulator.telemetry.tables import Phase
 from simulator.workload.jobs import JobSpec, JobTable
@@ -422,7 +421,7 @@ class Board:
         waiting_w = profile.phase_power.get("waiting")
         if waiting_w is not None:
             floor_w = pool.facts.node.gpu_idle_w
-            self._waiting_w[job] = CLOCK_CURVE.power_w(waiting_w, floor_w, self.clock_fraction[job])
+            self._waiting_w[job] = profile.curve.power_w(waiting_w, floor_w, self.clock_fraction[job])
         self.gpu_power_w[job] = gpu_w * gpus
         self.power_w[job] = (gpu_w + pool.host_active_w_per_gpu) * gpus
         self._arm(job, snap_up(now_s + due_s) if due_s != math.inf else math.inf)

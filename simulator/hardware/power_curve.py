@@ -110,6 +110,8 @@ class GpuPower:
         Waiting in a collective, which spins and copies. [W]
     tdp_w
         Thermal design power: the highest sustained power. [W]
+    curve
+        How all of them follow the clock.
     """
 
     idle_w: float
@@ -118,6 +120,7 @@ class GpuPower:
     memory_w: float
     communication_w: float
     tdp_w: float
+    curve: ClockCurve = CLOCK_CURVE
 
     @property
     def floor_w(self) -> float:

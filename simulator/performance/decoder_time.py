@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.catalog.entries import GpuSpec
 from simulator.foundation.errors import LayoutError
-from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.hardware.power_curve import ClockCurve
 from simulator.hardware.roofline import peak_16_bit_flop_per_s
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import only_experts_narrow
 from simulator.llm.number_formats import WeightFormat, weight_format
+from simulator.performance.measured_gpu import clock_curve
 from simulator.performance.serving_coefficients import (
     EngineCoefficients,
     ProductLaw,
@@ -91,6 +93,11 @@ class Pass:
     engine: EngineCoefficients
     clock_fraction: float = 1.0
 
+    @cached_property
+    def curve(self) -> ClockCurve:
+        """Return how the GPU follows its clock."""
+        return clock_curve(self.gpu)
+
     @property
     def weights(self) -> WeightFormat:
         """Return the format of the weights; of the experts' where only those are narrow."""
@@ -110,7 +117,7 @@ class Pass:
             (n,) - new tokens of the whole replica, rising.
         """
         architecture, engine = self.architecture, self.engine
-        stretch = CLOCK_CURVE.compute_stretch(self.clock_fraction)
+        stretch = self.curve.compute_stretch(self.clock_fraction)
         groups = self.deployment.attention_data_parallel
         mine = np.ceil(tokens / groups)
         dense_layers = architecture.layers - architecture.moe_layers
@@ -173,7 +180,7 @@ class Pass:
     def _grouped_s(self, tokens: NDArray[np.float64]) -> Seconds:
         """Return the time of one layer's grouped products over the whole replica's tokens. [s]"""
         architecture, deployment = self.architecture, self.deployment
-        stretch = CLOCK_CURVE.compute_stretch(self.clock_fraction)
+        stretch = self.curve.compute_stretch(self.clock_fraction)
         law = self.law.experts[self.weights.path(self.gpu)]
         gpus = deployment.gpus
         visits = tokens * architecture.experts_per_token
@@ -187,7 +194,7 @@ class Pass:
         arithmetic = 2.0 * visits * architecture.expert_parameters / gpus * crowding
         bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
         flop_per_s = law.peak * self.weights.peak_flop_per_s(self.gpu)
-        memory_stretch = CLOCK_CURVE.memory_stretch(self.clock_fraction)
+        memory_stretch = self.curve.memory_stretch(self.clock_fraction)
         grouped = _corner(
             streamed / bytes_per_s * memory_stretch, arithmetic / flop_per_s * stretch, law.corner
         )
@@ -226,8 +233,8 @@ class Pass:
         arithmetic = 2.0 * width_in * width_out * tokens
         bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
         flop_per_s = law.peak * weights.peak_flop_per_s(self.gpu)
-        compute = CLOCK_CURVE.compute_stretch(self.clock_fraction)
-        memory = CLOCK_CURVE.memory_stretch(self.clock_fraction)
+        compute = self.curve.compute_stretch(self.clock_fraction)
+        memory = self.curve.memory_stretch(self.clock_fraction)
         both = _corner(
             self.engine.stream_stretch * streamed / bytes_per_s * memory,
             self.engine.arithmetic_stretch * arithmetic / flop_per_s * compute,
@@ -272,8 +279,8 @@ def attention_cost(work: Pass, kv_bytes_per_value: float) -> AttentionCost:
     """Return what attention costs; the whole replica's tokens, spread over its groups."""
     architecture, gpu, law, engine = work.architecture, work.gpu, work.law, work.engine
     cut, groups = work.deployment.tensor_parallel, work.deployment.attention_data_parallel
-    memory = CLOCK_CURVE.memory_stretch(work.clock_fraction)
-    compute = CLOCK_CURVE.compute_stretch(work.clock_fraction)
+    memory = work.curve.memory_stretch(work.clock_fraction)
+    compute = work.curve.compute_stretch(work.clock_fraction)
     peak = peak_16_bit_flop_per_s(gpu)
     full = float(architecture.layers)
     windowed = 0.0

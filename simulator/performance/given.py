@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 
 from simulator.catalog.entries import GpuSpec
-from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.hardware.power_curve import CLOCK_CURVE, ClockCurve
 from simulator.network.traffic import Traffic
 from simulator.performance.coefficients import training_coefficients
 from simulator.performance.gpu_power import gpu_power
@@ -26,6 +26,7 @@ class OnePhase:
     load_w: float
     floor_w: float
     compute_share: float
+    curve: ClockCurve
 
     @property
     def breakdown(self) -> Mapping[str, float]:
@@ -67,9 +68,9 @@ class OnePhase:
         if clock_fraction == 1.0:
             return self.given_step_s, self.load_w
         compute, other = self.compute_share, 1.0 - self.compute_share
-        stretch = compute * CLOCK_CURVE.compute_stretch(clock_fraction)
-        stretch += other * CLOCK_CURVE.memory_stretch(clock_fraction)
-        return self.given_step_s * stretch, CLOCK_CURVE.power_w(self.load_w, self.floor_w, clock_fraction)
+        stretch = compute * self.curve.compute_stretch(clock_fraction)
+        stretch += other * self.curve.memory_stretch(clock_fraction)
+        return self.given_step_s * stretch, self.curve.power_w(self.load_w, self.floor_w, clock_fraction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ class GivenProfile(OnePhase):
         Watts of one GPU at full clock, and the part that no clock removes. [W]
     compute_share
         Share of the time that stretches with the clock, 0 to 1.
+    curve
+        How the GPU follows its clock.
     """
 
     unit_per_step: float
@@ -93,6 +96,7 @@ class GivenProfile(OnePhase):
     load_w: float
     floor_w: float = 0.0
     compute_share: float = 1.0
+    curve: ClockCurve = CLOCK_CURVE
 
     @classmethod
     def on(
@@ -101,7 +105,7 @@ class GivenProfile(OnePhase):
         """Return the profile on ``gpu``; without ``load_w`` it draws what dense training does."""
         power = gpu_power(gpu)
         watts = power.compute_w if load_w is None else load_w
-        return cls(unit_per_step, step_s, watts, min(power.floor_w, watts))
+        return cls(unit_per_step, step_s, watts, min(power.floor_w, watts), curve=power.curve)
 
     @classmethod
     def at_mfu(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from simulator.catalog.entries import GpuSpec
 from simulator.hardware.power_curve import GpuPower
+from simulator.performance.measured_gpu import clock_curve
 from simulator.performance.power_coefficients import power_coefficients
 
 
@@ -22,8 +23,9 @@ def gpu_power(gpu: GpuSpec) -> GpuPower:
     return GpuPower(
         idle_w=idle_w,
         loaded_idle_w=loaded_w,
-        compute_w=share.compute * tdp_w,
-        memory_w=share.memory * tdp_w,
+        compute_w=share.compute * tdp_w if gpu.sustained_products_w is None else gpu.sustained_products_w,
+        memory_w=share.memory * tdp_w if gpu.sustained_copy_w is None else gpu.sustained_copy_w,
         communication_w=max(loaded_w, share.communication * tdp_w),
         tdp_w=tdp_w,
+        curve=clock_curve(gpu),
     )

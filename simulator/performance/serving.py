@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.catalog.entries import GpuSpec
-from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
+from simulator.hardware.power_curve import GpuPower
 from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes, weight_bytes_per_gpu
 from simulator.llm.number_formats import CACHES, weight_format
@@ -29,12 +29,12 @@ from simulator.performance.iteration_work import (
     streamed_context_tokens,
     streamed_weights_bytes,
 )
+from simulator.performance.measured_gpu import kernels_of
 from simulator.performance.power_coefficients import Load, PowerCoefficients, power_coefficients
 from simulator.performance.serving_coefficients import (
     EngineCoefficients,
     ServingCoefficients,
     engine_coefficients,
-    serving_coefficients,
 )
 
 PS_PER_S: Final = 1e12
@@ -216,7 +216,7 @@ class ServingProfile:
         """Return the integer cost of an iteration: measured where that is given, else modelled."""
         if self.measured is None:
             return self.roofline
-        return self.measured.slowed(CLOCK_CURVE.compute_stretch(self.clock_fraction))
+        return self.measured.slowed(self.power.curve.compute_stretch(self.clock_fraction))
 
     def drawing(self, given_w: float) -> ServingProfile:
         """Return the same replica with given watts of one GPU in place of the power model. [W]"""
@@ -346,7 +346,7 @@ class ServingProfile:
         return cost.step_ps(min(sequences, tokens), context_tokens, chunks) / PS_PER_S
 
     def _slowed_w(self, full_w: float) -> float:
-        return CLOCK_CURVE.power_w(full_w, self.power.floor_w, self.clock_fraction)
+        return self.power.curve.power_w(full_w, self.power.floor_w, self.clock_fraction)
 
 
 def serving_profile(
@@ -400,7 +400,7 @@ def serving_profile(
         gpu=gpu,
         deployment=deployment,
         precision=precision,
-        law=coefficients or serving_coefficients(gpu.generation),
+        law=coefficients or kernels_of(gpu),
         engine=engine_law or engine_coefficients(engine, gpu.generation),
         clock_fraction=clock_fraction,
     )

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from simulator.hardware.power_curve import CLOCK_CURVE
+from simulator.hardware.power_curve import ClockCurve
 from simulator.network.traffic import Traffic
 from simulator.performance.profile import BREAKDOWN_KEYS, FloatArray
 
@@ -102,8 +102,14 @@ class Slowed:
         full_w = self.phase_power.get("waiting")
         if full_w is None:
             return step_s, own_w
-        waiting_w = CLOCK_CURVE.power_w(full_w, self.floor_w, clock_fraction)
+        waiting_w = self.curve.power_w(full_w, self.floor_w, clock_fraction)
         return step_s, (own_s * own_w + (step_s - own_s) * waiting_w) / step_s
+
+    @property
+    def curve(self) -> ClockCurve:
+        """Return how the GPUs follow their clock."""
+        found: ClockCurve = self.profile.curve
+        return found
 
     @property
     def floor_w(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from simulator.catalog.entries import GpuSpec
+from simulator.hardware.power_curve import CLOCK_CURVE, ClockCurve
 from simulator.performance.given import OnePhase
 from simulator.performance.gpu_power import gpu_power
 
@@ -32,12 +33,15 @@ class ReferenceProfile(OnePhase):
         Share of the time that stretches with the clock, 0 to 1.
     unit_per_step
         Reference seconds done in a second at full clock: 1 on all the GPUs asked for.
+    curve
+        How the GPU follows its clock.
     """
 
     load_w: float
     floor_w: float = 0.0
     compute_share: float = COMPUTE_SHARE
     unit_per_step: float = 1.0
+    curve: ClockCurve = CLOCK_CURVE
     given_step_s: ClassVar[float] = 1.0  # type: ignore[misc]
 
     def __post_init__(self) -> None:
@@ -51,7 +55,7 @@ class ReferenceProfile(OnePhase):
         power = gpu_power(gpu)
         if load_w is None:
             load_w = power.loaded_idle_w + LOAD_SHARE * (power.compute_w - power.loaded_idle_w)
-        return cls(load_w=load_w, floor_w=min(power.floor_w, load_w))
+        return cls(load_w=load_w, floor_w=min(power.floor_w, load_w), curve=power.curve)
 
     def scaled(self, share: float) -> ReferenceProfile:
         """Return the profile of an elastic job on ``share`` of its GPUs: that much slower."""

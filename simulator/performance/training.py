@@ -18,7 +18,7 @@ import numpy as np
 
 from simulator.catalog.entries import GpuSpec, NodeSpec
 from simulator.foundation.errors import LayoutError
-from simulator.hardware.power_curve import CLOCK_CURVE, GpuPower
+from simulator.hardware.power_curve import ClockCurve, GpuPower
 from simulator.hardware.roofline import peak_flop_per_s
 from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
@@ -151,6 +151,11 @@ class TrainingProfile:
         )
 
     @property
+    def curve(self) -> ClockCurve:
+        """Return how the GPUs follow their clock."""
+        return self.power.curve
+
+    @property
     def step_s(self) -> float:
         """Return the seconds of one step at full clock and full links. [s]"""
         return self.at(1.0, 1.0)[0]
@@ -163,8 +168,8 @@ class TrainingProfile:
         clock_fraction, link_share
             As in ``at``.
         """
-        slow = CLOCK_CURVE.compute_stretch(clock_fraction)
-        streaming = self.streaming_s * CLOCK_CURVE.memory_stretch(clock_fraction)
+        slow = self.power.curve.compute_stretch(clock_fraction)
+        streaming = self.streaming_s * self.power.curve.memory_stretch(clock_fraction)
         compute_s = (self.arithmetic_s + self.attention_s) * slow + streaming + self.host_s
         tp_s = self.tp_inner_s + self.tp_outer_s / link_share
         cp_s = self.cp_inner_s + self.cp_outer_s / link_share
@@ -178,7 +183,7 @@ class TrainingProfile:
         # What hides at full links shows once a slow link takes longer than the arithmetic.
         late_s = self.pp_network_s / link_share - compute_s
         pp_s = self.pp_inner_s + max(self.pp_outer_s / link_share, late_s)
-        optimizer_s = self.optimizer_s * CLOCK_CURVE.memory_stretch(clock_fraction)
+        optimizer_s = self.optimizer_s * self.power.curve.memory_stretch(clock_fraction)
         total_s = busy_s + bubble_s + pp_s + exposed_s + optimizer_s
         return {
             "compute_s": compute_s,
@@ -219,8 +224,8 @@ class TrainingProfile:
         part = self.parts(clock_fraction, float(link_share))
         power = self.power
         floor_w = power.floor_w
-        dynamic = CLOCK_CURVE.dynamic_fraction(clock_fraction)
-        streaming_s = self.streaming_s * CLOCK_CURVE.memory_stretch(clock_fraction) + part["optimizer_s"]
+        dynamic = self.power.curve.dynamic_fraction(clock_fraction)
+        streaming_s = self.streaming_s * self.power.curve.memory_stretch(clock_fraction) + part["optimizer_s"]
         products_s = part["compute_s"] + part["optimizer_s"] - streaming_s - self.host_s
         waiting_s = part["pp_bubble_s"] + part["straggler_s"] + self.host_s
         talking_s = (
