@@ -96,7 +96,7 @@ def _entry_point(sources: int) -> Any:
                         passed(k, s)
                     tree_set(k.ends, s, NEVER64)
                     call(k, s)
-                if c[APART]:
+                if c[APART] and k.links[1] == now:
                     arrive(k, now)
                 c[STAGE] = LETTING_IN
             if c[STAGE] == LETTING_IN:

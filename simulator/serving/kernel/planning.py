@@ -254,39 +254,44 @@ def schedule(k: Any, s: int, now: int) -> None:
     if c[UNTIL_DONE]:
         if not r[RUNNING]:
             form(k, s, now)
-    elif c[PROMPTS_APART]:
-        _admit_waiting(k, s, now, c[BUDGET])
-        if not r[NEW_SEQUENCES]:
+    else:
+        budget = c[BUDGET]
+        admits = True
+        if not c[PROMPTS_APART]:
             while _short(k, s):
                 preempt(k, s, 0)
                 made_room = True
-            if made_room and not r[RUNNING]:
-                made_room = False
-                _admit_waiting(k, s, now, c[BUDGET])
-        r[STANDS] = 1 if r[NEW_SEQUENCES] else 0
-    else:
-        while _short(k, s):
-            preempt(k, s, 0)
-            made_room = True
-        budget = c[BUDGET] - r[DECODES] * (1 + c[DRAFTS])
-        if r[PARTIAL] >= 0 or r[WAITING] or r[READY]:
-            # Decodes have their blocks for the next token before anybody else asks for some.
-            if c[DRAFTS]:
-                grow_checks(k, s)
-            else:
-                r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
-                if not c[PREFIXES]:
-                    take(r, r[GROWN])
-                elif r[GROWN]:
-                    grow(k, s, r[GENERATION] + 1)
-        if r[PARTIAL] >= 0 and budget:
-            before = r[RUNNING]
-            budget -= _next_chunk(k, s, budget)
-            made_room = made_room or r[RUNNING] < before
-        # Where nothing is left that could run, the queue's head goes in at once.
-        made_room = made_room and r[RUNNING] > 0
-        if (r[WAITING] or r[READY]) and (not made_room or c[ADMITS_AFTER_PREEMPTION]):
+            budget -= r[DECODES] * (1 + c[DRAFTS])
+            if r[PARTIAL] >= 0 or r[WAITING] or r[READY]:
+                # Decodes have their blocks for the next token before anybody else asks for some.
+                if c[DRAFTS]:
+                    grow_checks(k, s)
+                else:
+                    r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
+                    if not c[PREFIXES]:
+                        take(r, r[GROWN])
+                    elif r[GROWN]:
+                        grow(k, s, r[GENERATION] + 1)
+            if r[PARTIAL] >= 0 and budget:
+                before = r[RUNNING]
+                budget -= _next_chunk(k, s, budget)
+                made_room = made_room or r[RUNNING] < before
+            # Where nothing is left that could run, the queue's head goes in at once.
+            made_room = made_room and r[RUNNING] > 0
+            admits = r[WAITING] + r[READY] > 0 and (not made_room or c[ADMITS_AFTER_PREEMPTION] > 0)
+        # One place from which the admission is compiled in: it is the largest part of all.
+        while admits:
             _admit_waiting(k, s, now, budget)
+            admits = False
+            if c[PROMPTS_APART] and not r[NEW_SEQUENCES]:
+                while _short(k, s):
+                    preempt(k, s, 0)
+                    made_room = True
+                if made_room and not r[RUNNING]:
+                    made_room = False
+                    admits = True
+        if c[PROMPTS_APART]:
+            r[STANDS] = 1 if r[NEW_SEQUENCES] else 0
     if r[NEW_SEQUENCES]:
         _plan_prompts(k, s, now)
     elif r[DECODES]:

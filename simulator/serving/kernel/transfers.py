@@ -17,13 +17,13 @@ from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_first, tree_set
 from simulator.serving.kernel.groups import least_busy
 from simulator.serving.kernel.routing import able, cut, line_up, pick, put_last
-from simulator.serving.kernel.state import compiled
+from simulator.serving.kernel.state import compiled, inlined
 
 #: A transfer that takes longer ends later than can be counted: 92 days. [ps]
 FAR_PS = 8e18
 
 
-@compiled
+@inlined
 def _send_next(k: Any, s: int, now: int) -> None:
     """Begin the transfer of what a replica has to send first, if there is something."""
     q = k.lines[s, 2 * LINK]
@@ -34,7 +34,7 @@ def _send_next(k: Any, s: int, now: int) -> None:
     tree_set(k.links, s, end)
 
 
-@compiled
+@inlined
 def _count_flow(k: Any, sent_bytes: float, now: int) -> None:
     """Count what is sent into its epoch; the one before is remembered."""
     c = k.crowd
@@ -68,7 +68,7 @@ def reserve(k: Any, s: int, q: int, now: int) -> None:
         _send_next(k, sender, now)
 
 
-@compiled
+@inlined
 def _release(k: Any, s: int, q: int) -> None:
     """Give a prompt's blocks back where it was read."""
     at = k.replica[s, HEAD]
