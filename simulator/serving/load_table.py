@@ -162,9 +162,10 @@ def load_table(
         # Requests stay about half as long again as at the level before.
         turned_over = math.ceil(TURNOVERS * 1.5 * hold_s * rate_per_s)
         warm, measured = max(MEASURED // 3, turned_over, filling), max(MEASURED, turned_over)
-        requests = met.drawn(warm + measured, rate_per_s, rng)
+        # More come until those that are measured are out: the last of them have company, too.
+        requests = met.drawn(warm + measured + math.ceil(turned_over / TURNOVERS), rate_per_s, rng)
         crowd = _crowd(alone, add, requests)
-        begin_s, end_s = float(requests.arrived_s[warm - 1]), float(requests.arrived_s[-1])
+        begin_s, end_s = requests.arrived_s[[warm - 1, warm + measured - 1]].tolist()
         crowd.advance(begin_s)
         before = crowd.energy_j()
         crowd.advance(end_s)
@@ -174,7 +175,8 @@ def load_table(
         while crowd.observe().in_flight:
             crowd.advance(crowd.now_s + 60.0)
         rows = crowd.take_rows()
-        counted = (rows["request_id"] >= warm) & np.isfinite(rows["ttft_s"])
+        number = rows["request_id"]
+        counted = (number >= warm) & (number < warm + measured) & np.isfinite(rows["ttft_s"])
         looked = float(np.sum(rows["prompt_tokens"][counted]))
         found_fraction.append(float(np.sum(rows["cached_tokens"][counted])) / looked if looked else 0.0)
         tier = np.array([rules.tiers.index(name) for name in rows["tier"]])

@@ -269,16 +269,29 @@ def test_the_same_seed_gives_the_same_flow(drill):
     assert first.record.services[0].summary["ttft_p50_s"] != other.record.services[0].summary["ttft_p50_s"]
 
 
+OUTSIDE = '''
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Last:
+    """The highest-numbered replica."""
+
+    def pick(self, turn, candidates, loads, found):
+        return candidates[-1]
+'''
+
+
 @pytest.mark.parametrize(("mode", "share"), [((), 1.0), (THINNED, 0.5)])
-def test_a_large_service_that_is_not_compiled_says_so(drill, monkeypatch, mode, share):
-    more = ("duration=60 s", "workloads.chat.engine.policy=static")
+def test_a_large_service_that_is_not_compiled_says_so(drill, monkeypatch, tmp_path, mode, share):
+    (tmp_path / "last.py").write_text(OUTSIDE)
+    more = ("duration=60 s", f"workloads.chat.router={tmp_path}/last.py:Last")
     expected = 24.0 * 60.0 * share
     for threshold, told in ((expected + 1.0, False), (expected - 1.0, True)):
         for module in ("engine.build_services", "serving.full_crowd"):
             monkeypatch.setattr(f"simulator.{module}.COMPILED_FROM", threshold)
         record = drill(SCENARIO, *mode, *more).record
-        assert any("static batches is not compiled" in note for note in record.notes) == told
-        assert record.services[0].form == ("twin", "static batches is not compiled")
+        assert any("router Last is not compiled" in note for note in record.notes) == told
+        assert record.services[0].form == ("twin", "router Last is not compiled")
 
 
 CHATS = """
