@@ -27,7 +27,7 @@ from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
 from simulator.serving.fluid import FluidCrowd
-from simulator.serving.full_crowd import COMPILED_FROM, Form, form_of, full_crowd
+from simulator.serving.full_crowd import COMPILED_FROM, COMPILED_FROM_SHARED, Form, form_of, full_crowd
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
@@ -346,10 +346,12 @@ class ServiceBuilder:
             expected *= service.thin_fraction
         apart, tabulated = service.disaggregated is not None, service.engine.iteration_table is not None
         form = form_of(rules, expected, apart=apart, tabulated=tabulated)
-        if form.name == "twin" and expected >= COMPILED_FROM:
+        least, speed = COMPILED_FROM, "20,000 requests"
+        if rules.shares_prefixes:
+            least, speed = COMPILED_FROM_SHARED, "300 requests of 12,000 tokens"
+        if form.name == "twin" and expected >= least:
             self.jobs.notes.append(
-                f"{service.name}: {form.reason}, so it runs on the readable twin, "
-                "some 20,000 requests a second"
+                f"{service.name}: {form.reason}, so it runs on the readable twin, some {speed} a second"
             )
         source = self._source(service)
         if service.mode == "thinned":
