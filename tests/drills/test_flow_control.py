@@ -112,16 +112,22 @@ def test_a_wider_limit_lets_them_in_at_once_and_none_binds_them(form):
     assert begun_s(crowd) == [0.0, 0.0, 2.0, 10.0]
 
 
-def test_a_prefill_replica_has_room_again_when_its_kv_is_sent():
+@forms
+def test_a_prefill_replica_has_room_again_when_its_kv_is_sent(form):
     """Prompts of 10 tokens take one iteration of 1 s and 2 s on the way, at 1 B a token and 5 B/s."""
     rules = ServiceRules("chat", rule=RULE, kv_bytes_per_token=1.0, transfer_bytes_per_s=5.0)
-    crowd = TwinCrowd(rules)
+    crowd = form(rules)
     for number, role in enumerate(("prefill", "decode")):
         crowd.apply(AddReplica(number, "here", role, 1, SECOND, 1000), 0.0)
     crowd.apply(Limit(max_concurrency=1), 0.0)
     ten, ones = np.full(2, 10), np.ones(2, np.int64)
     crowd.feed(RequestTable(np.zeros(2), ten, ones, 0 * ones), math.inf)
+    # One whose KV is on its way stands at two replicas and counts once.
+    for at_s, expected in ((2.0, 2), (3.5, 2), (4.5, 1)):
+        crowd.advance(at_s)
+        assert crowd.observe().in_flight == crowd.counters()["in_flight"] == expected
     assert begun_s(crowd) == [0.0, 3.0]
+    assert crowd.observe().in_flight == 0
 
 
 @pytest.mark.parametrize(
