@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+
 from analysis.estimation.case_file import Prediction, Row
+from analysis.estimation.launch_lines import LaunchLine, launch_line
 from analysis.estimation.serving_cases import CaseReader, ServingCase, Stage
 from simulator.catalog.entries import GpuSpec
 from simulator.catalog.shelf import Catalog
@@ -15,9 +19,15 @@ from simulator.llm.architecture import Architecture
 from simulator.llm.memory import kv_blocks
 from simulator.performance.decoder_time import LONGEST_FULL_WINDOW, Deployment
 from simulator.performance.power_coefficients import Load
-from simulator.performance.serving import PS_PER_S, ServingProfile, prefill_pairs, serving_profile
+from simulator.performance.serving import (
+    PAIR_SHIFT,
+    PS_PER_S,
+    ServingProfile,
+    prefill_pairs,
+    serving_profile,
+)
 from simulator.performance.serving_coefficients import EngineCoefficients
-from simulator.serving.closed_loop import ROUNDS, LoadTest, LoadTestResult, run_load_test
+from simulator.serving.closed_loop import MAX_SEQUENCES, ROUNDS, LoadTest, run_load_test
 
 #: A file must have the columns of one source or of the other; rows say which is missing.
 REQUIRED: Final[tuple[str, ...]] = ()
@@ -30,21 +40,19 @@ PREDICTED: Final = (
     "assumed",
 )
 
-#: Widest iteration of the engines' defaults. [tokens]
+#: Widest iteration of a prefill stage and of a steady state: the engines' default. [tokens]
 TOKEN_BUDGET: Final = 8192
+
+#: Widest iteration that is tabulated, over all groups of a replica. [tokens]
+_WIDEST: Final = 1 << 17
 
 #: Memory of load tests' servers: what their published launch lines ask for, and graphs,
 #: activations and buffers besides (AIConfigurator's system files).
 _MEMORY_FRACTION: Final = 0.95
 _RESERVED_BYTES: Final = 4.5e9
 
-#: Share of an answer for which an engine wants room before it takes the prompt: TensorRT-LLM
-#: never evicts; the others count on answers that end and evict when they do not.
-_RESERVED_OUTPUT: Final = {"trtllm": 1.0}
-
-
-#: Iterations that TensorRT-LLM's attention groups wait for each other's prompts at most.
-_GATHERING_ITERATIONS: Final = 32
+#: How busy prefill replicas are where a row does not say how many there are.
+_BUSY_PREFILL: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,10 +90,16 @@ def outcome(case: ServingCase) -> Outcome:
     return _together(case) if case.prefill is None else _apart(case, case.prefill)
 
 
-def stage_profile(case: ServingCase, stage: Stage) -> ServingProfile:
+def stage_profile(case: ServingCase, stage: Stage, token_budget: int = TOKEN_BUDGET) -> ServingProfile:
     """Return time and watts of a replica of one stage."""
     return profile_of(
-        case.architecture, case.gpu, stage.deployment, case.engine, case.precision, case.kv_precision
+        case.architecture,
+        case.gpu,
+        stage.deployment,
+        case.engine,
+        case.precision,
+        case.kv_precision,
+        token_budget,
     )
 
 
@@ -96,6 +110,7 @@ def fresh_profile(
     engine: str,
     precision: str,
     kv_precision: str,
+    token_budget: int,
     *,
     law: EngineCoefficients | None = None,
 ) -> ServingProfile:
@@ -106,11 +121,12 @@ def fresh_profile(
         tensor_parallel=deployment.tensor_parallel,
         attention_data_parallel=deployment.attention_data_parallel,
         expert_parallel=deployment.expert_parallel,
+        domains=deployment.domains,
         engine=engine,
         precision=precision,
         kv_precision=kv_precision,
         cpu_overhead_s=0.0,
-        most_tokens=TOKEN_BUDGET * deployment.attention_data_parallel,
+        most_tokens=max(TOKEN_BUDGET, min(_WIDEST, token_budget * deployment.attention_data_parallel)),
         engine_law=law,
     )
 
@@ -139,59 +155,72 @@ def kv_tokens(case: ServingCase, stage: Stage) -> float:
     return 16.0 * blocks * groups / (1.0 - windowed)
 
 
-def load_test(case: ServingCase, kv_tokens: float, users: float) -> LoadTest:
+def case_line(case: ServingCase) -> LaunchLine:
+    """Return how the engine of a load test was started."""
+    return launch_line(
+        case.engine,
+        case.gpu,
+        case.architecture,
+        case.decode.deployment,
+        case.precision,
+        (case.prompt_tokens, round(case.output_tokens)),
+        round(case.users),
+        published=case.published,
+    )
+
+
+def load_test(case: ServingCase, line: LaunchLine, law: EngineCoefficients, kv_tokens: float) -> LoadTest:
     """Return the load test of a case on one replica."""
+    users = max(1, round(case.users))
+    places = MAX_SEQUENCES if line.places_short is None else max(1, users - line.places_short)
     return LoadTest(
-        users=max(1, round(users)),
+        users=users,
         prompt_tokens=case.prompt_tokens,
         output_tokens=max(1, round(case.output_tokens)),
         shortest_fraction=case.shortest_fraction,
-        token_budget=TOKEN_BUDGET * case.decode.deployment.attention_data_parallel,
+        token_budget=line.token_budget * case.decode.deployment.attention_data_parallel,
+        max_sequences=places,
         kv_tokens=kv_tokens,
-        reserved_output_fraction=_RESERVED_OUTPUT.get(case.engine, 0.5),
+        reserved_output_fraction=line.reserved_output_fraction,
+        mixed=line.mixed,
+        hold=line.hold,
+        request_s=law.request_s,
+        prompt_token_s=law.prompt_token_s,
     )
 
 
 def _together(case: ServingCase) -> Outcome:
     """Return the outcome of a load test on one replica that prefills and decodes."""
-    profile = stage_profile(case, case.decode)
-    found = run_load_test(profile.roofline, load_test(case, kv_tokens(case, case.decode), case.users))
+    line = case_line(case)
+    profile = stage_profile(case, case.decode, line.token_budget)
+    test = load_test(case, line, profile.engine_law, kv_tokens(case, case.decode))
+    found = run_load_test(profile.roofline, test)
     step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
     rate = found.output_tokens / found.elapsed_s
-    ttft_s = found.ttft_s + profile.engine_law.request_s + _gathering_s(case, found)
-    return Outcome(ttft_s, found.tpot_s, power_w, power_w / rate)
-
-
-def _gathering_s(case: ServingCase, found: LoadTestResult) -> float:
-    """Return how long TensorRT-LLM holds a prompt back until every attention group has one. [s]
-
-    Groups advance together, so a lone prompt would stop them all; it gives up after some
-    iterations.
-    """
-    groups = case.decode.deployment.attention_data_parallel
-    if case.engine != "trtllm" or groups == 1:
-        return 0.0
-    mean_output = case.output_tokens * (1.0 + case.shortest_fraction) / 2.0
-    requests_per_s = found.output_tokens / mean_output / found.elapsed_s
-    return min((groups - 1) / (2.0 * requests_per_s), _GATHERING_ITERATIONS * found.tpot_s)
+    return Outcome(found.ttft_s, found.tpot_s, power_w, power_w / rate)
 
 
 def _apart(case: ServingCase, prefill: Stage) -> Outcome:
     """Return the outcome where prompts and answers are worked on different replicas.
 
-    Users divide between both stages as the times demand: the answers' batch is those who do
-    not wait for a prompt. In the first of the rounds, everybody's prompt is there at once.
+    Users are where the times put them: X requests a second go round, X x (time per answer) of them
+    decode, the rest waits for or works on a prompt, and X is at most what the prefill replicas can
+    do. In the first of the rounds, everybody's prompt is there at once.
     """
     first, second = stage_profile(case, prefill), stage_profile(case, case.decode)
     prompt = round(case.prompt_tokens * (1.0 + case.shortest_fraction) / 2.0)
     output = case.output_tokens * (1.0 + case.shortest_fraction) / 2.0
-    prompt_s = _prompt_s(first, prompt)
+    # A busy replica reads as many prompts at once as its budget holds.
+    groups = prefill.deployment.attention_data_parallel
+    fitting = max(1, TOKEN_BUDGET // prompt)
+    alone_s = prompts_s(first, prompt, 1)
+    each_s = prompts_s(first, prompt, groups, fitting) / (groups * fitting)
     room = kv_tokens(case, case.decode) * case.decode.workers / (prompt + output / 2.0)
-    waiting = 0.0
-    ttft_s = tpot_s = 0.0
-    for _ in range(20):
-        decoding = max(1.0, min(case.users - waiting, room))
+    overhead_s = first.engine_law.request_s + first.engine_law.handover_s
+    workers = prefill.workers
+    decoding = max(1.0, min(case.users / 2.0, room))
+    for _ in range(60):
         batch = max(1.0, decoding / case.decode.workers)
         tpot_s = (
             second.roofline.iteration_ps(
@@ -201,26 +230,50 @@ def _apart(case: ServingCase, prefill: Stage) -> Outcome:
             )
             / PS_PER_S
         )
-        rate = decoding / (tpot_s * output)
-        load = min(0.95, rate * prompt_s / prefill.workers)
-        queue_s = prompt_s * load / (2.0 * prefill.workers * (1.0 - load))
-        burst_s = case.users * prompt_s / (2.0 * prefill.workers) / ROUNDS
-        ttft_s = prompt_s + queue_s + burst_s + tpot_s
-        waiting = min(case.users - 1.0, rate * ttft_s)
+        answer_s = tpot_s * output
+        rate = min(room, case.users) / answer_s
+        if not prefill.workers:
+            workers = max(1, math.ceil(rate * each_s / _BUSY_PREFILL))
+        most = workers / each_s
+        load = min(0.95, rate / most)
+        queue_s = each_s * load / (2.0 * workers * (1.0 - load))
+        unhurried = case.users / (overhead_s + alone_s + queue_s + answer_s)
+        rate = min(most, unhurried, rate)
+        decoding = 0.5 * (decoding + max(1.0, min(room, rate * answer_s)))
+    waiting_s = max(overhead_s + alone_s + queue_s, case.users / rate - answer_s)
+    # In the first round the last user waits until the replicas have read all prompts.
+    burst_s = max(0.0, case.users / most / 2.0 - waiting_s) / ROUNDS
     step = MeanStep.of(batch, 0, output)
-    prefill_gpus = prefill.deployment.gpus * prefill.workers
-    busy = min(1.0, rate * prompt_s / prefill.workers)
+    prefill_gpus = prefill.deployment.gpus * workers
+    busy = min(1.0, rate / most)
     power_w = step.power_w(second) * case.decode.deployment.gpus * case.decode.workers
     power_w += prefill_gpus * (busy * first.prefill_power_w + (1.0 - busy) * first.idle_power_w)
-    return Outcome(ttft_s + first.engine_law.request_s, tpot_s, power_w, power_w / (rate * output))
+    return Outcome(waiting_s + burst_s + tpot_s, tpot_s, power_w, power_w / (rate * output))
 
 
-def _prompt_s(profile: ServingProfile, prompt: int) -> float:
-    """Return the time of one prompt alone, in chunks of the budget. [s]"""
-    total, done = 0, 0
+def prompts_s(profile: ServingProfile, prompt: int, busy: int, together: int = 1) -> float:
+    """Return the time of prompts that start together, in chunks of the budget. [s]
+
+    Parameters
+    ----------
+    prompt
+        Tokens of each. [tokens]
+    busy
+        Attention groups that have prompts. [count]
+    together
+        Prompts of each of these. [count]
+    """
+    cost = profile.roofline
+    groups = cost.attention_groups
+    most = cost.most_tokens // groups
+    experts_ps = np.zeros_like(cost.tokens_ps) if cost.experts_ps is None else cost.experts_ps
+    total = done = 0
     while done < prompt:
-        chunk = min(profile.roofline.most_tokens, prompt - done)
-        total += profile.roofline.iteration_ps(chunk, 1, 0, prefill_pairs(chunk, done))
+        chunk = min(most // together, prompt - done)
+        wide = chunk * together
+        total += int(cost.tokens_ps[wide * groups]) - int(experts_ps[wide * groups])
+        total += int(experts_ps[wide * busy]) + cost.sequence_ps * groups * together
+        total += cost.pair_ps_1024 * groups * together * prefill_pairs(chunk, done) >> PAIR_SHIFT
         done += chunk
     return total / PS_PER_S
 
@@ -231,7 +284,7 @@ def _steady(case: ServingCase) -> Outcome:
     step = MeanStep.of(case.users, case.prompt_tokens, case.output_tokens)
     tpot_s = step.time_s(profile)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
-    ttft_s = _prompt_s(profile, case.prompt_tokens) + tpot_s + profile.engine_law.request_s
+    ttft_s = prompts_s(profile, case.prompt_tokens, 1) + tpot_s + profile.engine_law.request_s
     return Outcome(ttft_s, tpot_s, power_w, power_w * tpot_s / case.users)
 
 
@@ -277,7 +330,13 @@ class MeanStep:
         rounds = max(1.0, (new + self.batch) / budget)
         wide = min(budget, new + self.batch)
         pairs = int(self.prompts * prefill_pairs(self.prompt) / rounds)
-        full_s = cost.iteration_ps(wide, self.batch, self.context_tokens, pairs) / PS_PER_S
+        # Prompts that are fewer than the attention groups keep only some of those busy.
+        spread = cost.attention_groups / min(self.prompts, cost.attention_groups)
+        full_s = cost.iteration_ps(wide, self.batch, self.context_tokens, int(pairs * spread)) / PS_PER_S
+        if spread > 1.0 and cost.experts_ps is not None:
+            widest = min(budget, round((wide - self.batch) * spread) + self.batch)
+            rest_ps = cost.tokens_ps - cost.experts_ps
+            full_s += float(rest_ps[widest] - rest_ps[wide]) / PS_PER_S
         return plain_s, full_s, rounds, wide, pairs
 
     def time_s(self, profile: ServingProfile) -> float:

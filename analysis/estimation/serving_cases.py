@@ -7,8 +7,8 @@ batch. What a row does not say gets the default of its source, which ``assumed``
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from simulator.catalog.entries import GpuSpec, ModelSpec
@@ -16,6 +16,7 @@ from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import LayoutError, UnknownNameError
 from simulator.foundation.names import hint
 from simulator.llm.architecture import Architecture
+from simulator.llm.memory import weight_bytes
 from simulator.performance.decoder_time import Deployment
 
 Row = Mapping[str, str]
@@ -38,13 +39,19 @@ ENERGY_ENGINE: Final = "vllm-0.11"
 #: Mean prompt of each ML.ENERGY text task; its table does not say. Estimate. [tokens]
 _PROMPT_TOKENS: Final = {"gpqa": 250, "lm-arena-chat": 250, "sourcegraph-fim": 1500}
 
+#: Share of a GPU's memory that weights may take where a row does not say how many GPUs there are.
+_WEIGHT_SHARE: Final = 0.75
+
+#: Rows of AIConfigurator's own runs name this as their source; the others are InferenceX's.
+_GAP_ANALYSIS: Final = "aic-auto-gap"
+
 #: Load generators of the silicon points draw lengths evenly from this fraction up to the longest.
 _SHORTEST_FRACTION: Final = 0.8
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Replicas of one kind."""
+    """Replicas of one kind; no workers: as many as the other stage's rate asks for."""
 
     deployment: Deployment
     workers: int = 1
@@ -62,6 +69,8 @@ class ServingCase:
         Where prompts are worked apart from decoding; None: together.
     steady
         A steady state at a mean batch, not a load test from a standstill.
+    published
+        A load test whose launch line is public (``launch_lines``).
     """
 
     label: str
@@ -80,6 +89,7 @@ class ServingCase:
     shortest_fraction: float
     steady: bool
     assumed: tuple[str, ...]
+    published: bool = True
 
 
 class CaseReader:
@@ -147,7 +157,17 @@ class CaseReader:
         if not (prompt and output):
             raise LayoutError("isl and osl must be positive")
         prefill: Stage | None = None
-        if row["mode"] == "agg":
+        assumed: tuple[str, ...] = (
+            f"KV cache {kv_precision}",
+            "prompts and answers of 80 to 100 % of isl and osl",
+        )
+        total = _rack_share(row, architecture)
+        if total:
+            users = float(_said_users(row))
+            shares = _usual_shares(total)
+            decode, prefill = shares
+            assumed += ("replicas of both stages as they usually are",)
+        elif row["mode"] == "agg":
             deployment, groups = _deployment(row, "", architecture)
             users = float(_count(row, "batch_size") * groups)
             decode = Stage(deployment)
@@ -157,14 +177,16 @@ class CaseReader:
             decode_deployment, decode_groups = _deployment(row, "decode_", architecture)
             prefill_deployment, _ = _deployment(row, "prefill_", architecture)
             decoders, prefills = _count(row, "decode_num_workers"), _count(row, "prefill_num_workers")
-            if not (decoders and prefills and _count(row, "decode_batch_size")):
-                raise LayoutError(
-                    "disaggregated without decode_num_workers, prefill_num_workers and decode_batch_size: "
-                    "the batch on each replica is not known"
-                )
             users = float(_count(row, "decode_batch_size") * decode_groups * decoders)
-            decode = Stage(decode_deployment, decoders)
-            prefill = Stage(prefill_deployment, prefills)
+            if not (users and prefills):
+                users, decoders, prefills = float(_said_users(row)), 0, 0
+                pool = _usual_pool(users, architecture, gpu, precision)
+                decode_deployment = pool(decode_deployment)
+                prefill_deployment = _usual_pool(0.0, architecture, gpu, precision)(prefill_deployment)
+                assumed += ("replicas of both stages as they usually are",)
+            decoders = decoders or _usual_decoders(decode_deployment)
+            decode = Stage(_over_nodes(decode_deployment, gpu), decoders)
+            prefill = Stage(_over_nodes(prefill_deployment, gpu), prefills)
         kind = "experts" if architecture.experts else "dense"
         return ServingCase(
             label=f"{row['model_path']} {decode.deployment.gpus} {gpu.name} {row['backend']} users {users:g} "
@@ -173,7 +195,7 @@ class CaseReader:
             model=row["model_path"],
             architecture=architecture,
             gpu=gpu,
-            engine=row["backend"],
+            engine=_release(row),
             precision=precision,
             kv_precision=kv_precision,
             decode=decode,
@@ -183,7 +205,8 @@ class CaseReader:
             output_tokens=float(output),
             shortest_fraction=_SHORTEST_FRACTION,
             steady=False,
-            assumed=(f"KV cache {kv_precision}", "prompts and answers of 80 to 100 % of isl and osl"),
+            assumed=assumed,
+            published=_GAP_ANALYSIS not in row.get("silicon_data_source", ""),
         )
 
     def _energy(self, row: Row) -> ServingCase:
@@ -242,6 +265,108 @@ def _cache(engine: str, precision: str, architecture: Architecture, gpu: GpuSpec
     return "fp8" if precision == "nvfp4" or not architecture.experts else "bf16"
 
 
+#: GPUs in a scale-up domain: of a node, and of a rack of GB200.
+_NODE_DOMAIN: Final = 8
+_RACK_DOMAIN: Final = 72
+
+#: GPUs that one host board carries in a GB200 rack.
+_TRAY: Final = 4
+
+#: vLLM before this release ran the kernels that ML.ENERGY measured.
+_YOUNG_VLLM: Final = (0, 13)
+
+#: Decoding replicas of a disaggregated service that does not say: for one that shares attention
+#: (low latency) the median of those that say, for wide data-parallel ones one.
+_USUAL_DECODERS: Final = 4
+
+#: Users for each GPU of a replica from which operators deal attention, too, and in a rack of
+#: GB200 over so many GPUs.
+_MANY_USERS_PER_GPU: Final = 64
+_RACK: Final = 32
+
+
+def _release(row: Row) -> str:
+    """Return the engine whose law holds: an old release of vLLM is another engine."""
+    engine = row["backend"]
+    said = re.match(r"v?(\d+)\.(\d+)\b", row.get("backend_version", ""))
+    if engine == "vllm" and said and (int(said[1]), int(said[2])) < _YOUNG_VLLM:
+        return ENERGY_ENGINE
+    if engine == "trtllm" and row["mode"] == "agg" and (not said or (int(said[1]), int(said[2])) < (1, 2)):
+        return "trtllm-1.1"
+    return engine
+
+
+def _said_users(row: Row) -> int:
+    """Return the concurrency of a row by its source, its id or its batch; LayoutError if none says."""
+    said = re.search(r"silicon_concurrency=(\d+)", row.get("silicon_data_source", "")) or re.search(
+        r"_c(\d+)_", row.get("id", "")
+    )
+    batch = 0
+    if row["mode"] == "agg":
+        batch = _count(row, "batch_size") * max(1, _count(row, "attention_dp_size"))
+    if said is None and batch:
+        return batch
+    if said is None:
+        raise LayoutError(
+            "disaggregated without decode_num_workers, prefill_num_workers and decode_batch_size, and "
+            "without silicon_concurrency in its source: the batch on each replica is not known"
+        )
+    return int(said[1])
+
+
+def _rack_share(row: Row, architecture: Architecture) -> int:
+    """Return the GPUs of a service that is described by its total alone; 0: it is not. [count]
+
+    48 or 72 GPUs cannot cut 128 heads: such rows give the whole of a disaggregated service of a
+    rack as one degree, whatever their mode says.
+    """
+    counts = {_count(row, f"{prefix}tp_size") for prefix in ("", "prefill_", "decode_")} - {0}
+    groups = max(_count(row, f"{prefix}attention_dp_size") for prefix in ("", "prefill_", "decode_"))
+    if len(counts) != 1 or groups > 1:
+        return 0
+    total = counts.pop()
+    return total if architecture.experts and architecture.heads % total else 0
+
+
+def _usual_shares(total: int) -> tuple[Stage, Stage]:
+    """Return (decode, prefill) of a service of so many GPUs: half decode as one, in a power of two."""
+    decoding = 1 << max(2, (total // 2).bit_length() - 1)
+    left = total - decoding
+    wide = 8 if left % 8 == 0 else 4
+    return Stage(Deployment(1, decoding, decoding)), Stage(Deployment(1, wide, wide), max(1, left // wide))
+
+
+def _usual_pool(
+    users: float, architecture: Architecture, gpu: GpuSpec, precision: str
+) -> Callable[[Deployment], Deployment]:
+    """Return a function that widens a stated deployment until the model, and its users, fit."""
+
+    def widened(said: Deployment) -> Deployment:
+        gpus = said.gpus
+        while weight_bytes(architecture, precision) / gpus > _WEIGHT_SHARE * gpu.memory_bytes:
+            gpus *= 2
+        crowded = architecture.experts > 0 and users >= _MANY_USERS_PER_GPU * gpus
+        if crowded and gpu.name.startswith("gb") and gpus < _RACK:
+            return Deployment(1, _RACK, _RACK)
+        if gpus == said.gpus:
+            return said
+        return Deployment(1, gpus, gpus) if crowded else Deployment(gpus, 1, 1)
+
+    return widened
+
+
+def _over_nodes(deployment: Deployment, gpu: GpuSpec) -> Deployment:
+    """Return a deployment that knows how many scale-up domains it spans."""
+    domain = _RACK_DOMAIN if gpu.name.startswith("gb") else _NODE_DOMAIN
+    if deployment.gpus % domain or deployment.gpus == domain:
+        return deployment
+    return replace(deployment, domains=deployment.gpus // domain)
+
+
+def _usual_decoders(deployment: Deployment) -> int:
+    return 1 if deployment.attention_data_parallel > 1 else _USUAL_DECODERS
+
+
 def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Deployment, int]:
     """Return (how the GPUs are used, groups that ``batch_size`` is counted in).
 
@@ -253,9 +378,17 @@ def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Depl
     groups = max(1, _count(row, f"{prefix}attention_dp_size"))
     cut = max(1, _count(row, f"{prefix}moe_tp_size"))
     dealt = max(1, _count(row, f"{prefix}moe_ep_size"))
+    if architecture.experts and not _count(row, f"{prefix}attention_dp_size") and cut * dealt > tensor:
+        # Attention is data-parallel over what the experts have beyond it; one batch for all groups.
+        return Deployment(tensor, cut * dealt // tensor, dealt), 1
     said = groups
+    if architecture.experts and groups > 1 and dealt == 1 and row["backend"] == "sglang":
+        # SGLang's data-parallel attention comes with dealt experts; up to a tray it was not on.
+        if groups <= _TRAY:
+            return Deployment(tensor * groups), said
+        return Deployment(tensor, groups, tensor * groups), said
     if architecture.experts and architecture.heads % tensor:
-        # 48 or 72 GPUs cannot cut 128 heads: attention is data-parallel, whatever the column says.
+        # 48 GPUs cannot cut 128 heads: attention is data-parallel, whatever the column says.
         return Deployment(1, tensor * groups, tensor * groups), said
     if not architecture.experts:
         return Deployment(tensor, groups), said

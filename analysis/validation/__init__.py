@@ -21,6 +21,7 @@ SUITES: Final[dict[str, tuple[str, ...]]] = {
         "analysis.validation.vllm_runs",
         "analysis.validation.vidur_answers",
     ),
+    "serving-folds": ("analysis.validation.serving_folds",),
 }
 
 

@@ -75,13 +75,15 @@ def measured_rows(data: Path) -> Iterator[Row]:
 def point(reader: CaseReader, row: Row, predict: Callable[[ServingCase], Outcome] = outcome) -> Point:
     """Return a row with its prediction; a DatahallError says why there is none."""
     case = reader.case(row)
-    found = predict(case)
+    return Point(case, predict(case), *measured(case, row))
+
+
+def measured(case: ServingCase, row: Row) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return (time to first token, time per token, watts, joules per token) as a row gives them."""
     if not case.steady:
-        ttft_s, tpot_s = float(row["silicon_ttft_ms"]) / 1e3, float(row["silicon_tpot_ms"]) / 1e3
-        return Point(case, found, ttft_s, tpot_s, None, None)
-    tpot_s = measured_time_s(row)
+        return float(row["silicon_ttft_ms"]) / 1e3, float(row["silicon_tpot_ms"]) / 1e3, None, None
     power_w, joules = float(row["avg_power_watts"]), float(row["energy_per_token_joules"])
-    return Point(case, found, None, tpot_s, power_w, joules)
+    return None, measured_time_s(row), power_w, joules
 
 
 def measured_time_s(row: Row) -> float:

@@ -196,6 +196,9 @@ class ModelSpec:
     qk_nope_head_dim: Annotated[int, "mla: head width without rotary part."] = 0
     qk_rope_head_dim: Annotated[int, "mla: rotary head width, shared by all heads."] = 0
     v_head_dim: Annotated[int, "mla: value head width."] = 0
+    index_heads: Annotated[int, "sparse attention: heads of the indexer that picks tokens; 0: none."] = 0
+    index_head_dim: Annotated[int, "sparse attention: width of an indexer head and of its one key."] = 0
+    index_top_tokens: Annotated[int, "sparse attention: tokens that the indexer picks."] = 0
     mtp_layers: Annotated[int, "Extra multi-token-prediction blocks."] = 0
     sliding_window_tokens: Annotated[int, "Window of the windowed blocks; 0: none."] = 0
     full_attention_every: Annotated[int, "Of so many blocks one keeps full attention; 1: all, 0: none."] = 1

@@ -240,6 +240,9 @@ def _deepseek(config: _Config) -> Fields:
         "qk_nope_head_dim": config.count("qk_nope_head_dim"),
         "qk_rope_head_dim": config.count("qk_rope_head_dim"),
         "v_head_dim": config.count("v_head_dim"),
+        "index_heads": config.count("index_n_heads", default=0),
+        "index_head_dim": config.count("index_head_dim", default=0),
+        "index_top_tokens": config.count("index_topk", default=0),
     }
 
 

@@ -35,6 +35,10 @@ class Architecture:
     q_rank, kv_rank, rope_dim, value_dim
         Ranks and sizes of latent attention (MLA); 0 for ordinary attention. With MLA
         ``head_dim`` is the part of a query-key head without position.
+    index_heads, index_dim, index_tokens
+        Sparse attention: heads of the indexer that scores remembered tokens by a key of its own,
+        the width of both, and how many tokens it picks; 0 for full attention. Its weights are not
+        counted. [count]
     sliding_window, windowed_fraction
         Tokens a windowed layer looks back on, 0 for all, and the fraction of such layers.
     mtp_layers
@@ -62,6 +66,9 @@ class Architecture:
     kv_rank: int = 0
     rope_dim: int = 0
     value_dim: int = 0
+    index_heads: int = 0
+    index_dim: int = 0
+    index_tokens: int = 0
     sliding_window: int = 0
     windowed_fraction: float = 1.0
     mtp_layers: int = 0
@@ -111,6 +118,9 @@ class Architecture:
             kv_rank=spec.kv_lora_rank,
             rope_dim=spec.qk_rope_head_dim,
             value_dim=spec.v_head_dim,
+            index_heads=spec.index_heads,
+            index_dim=spec.index_head_dim,
+            index_tokens=spec.index_top_tokens,
             sliding_window=spec.sliding_window_tokens,
             windowed_fraction=windowed,
             mtp_layers=spec.mtp_layers,

@@ -50,11 +50,14 @@ class Deployment:
     expert_parallel
         GPUs that the experts are dealt over; the rest of the replica's GPUs cut each expert.
         [count]
+    domains
+        Scale-up domains that the replica lies in, in equal parts. [count]
     """
 
     tensor_parallel: int = 1
     attention_data_parallel: int = 1
     expert_parallel: int = 1
+    domains: int = 1
 
     @property
     def gpus(self) -> int:
@@ -108,6 +111,11 @@ class Pass:
         """Return the format of everything but routed experts."""
         return _wide(self.gpu) if only_experts_narrow(self.architecture, self.precision) else self.weights
 
+    @property
+    def _is_block_scaled(self) -> bool:
+        """Return whether 8-bit weights carry a scale for each block: so models with experts do."""
+        return bool(self.architecture.experts) and self.weights.path(self.gpu) == "fp8"
+
     def seconds(self, tokens: NDArray[np.float64]) -> Seconds:
         """Return the time of a pass by its new tokens, attention and host apart; never decreasing. [s]
 
@@ -122,6 +130,8 @@ class Pass:
         mine = np.ceil(tokens / groups)
         dense_layers = architecture.layers - architecture.moe_layers
         layer_s = self.law.attention_s + engine.layer_s
+        if architecture.index_heads:
+            layer_s += self.law.index_s
         total = np.full_like(tokens, layer_s * architecture.layers * stretch)
         for count, width_in, width_out in self._attention_products():
             total += architecture.layers * count * self._product_s(mine, width_in, width_out)
@@ -130,13 +140,35 @@ class Pass:
         if architecture.experts:
             total += architecture.moe_layers * (self._routing_s(mine) + self._grouped_s(tokens))
         total += self._exchange_s(tokens, mine)
+        streamed = 2.0 * engine.passes * architecture.hidden * mine / self.gpu.memory_bandwidth_bytes_per_s
+        total += architecture.layers * self.curve.memory_stretch(self.clock_fraction) * streamed
         # The head reads its matrix once; its arithmetic goes with sequences, not with tokens.
         head = self._product_s(np.ones(1), architecture.hidden, architecture.vocab / self.deployment.gpus, 16)
         total += head[0]
-        eager = tokens > engine.captured_tokens
-        floor = np.where(eager, engine.eager_layer_s * architecture.layers, 0.0)
+        eager = mine > engine.captured_tokens
+        floor = np.where(eager, engine.eager_launch_s * self.launches, 0.0)
         total = np.maximum(total, floor) + engine.step_s
         return np.maximum.accumulate(total)
+
+    @property
+    def launches(self) -> int:
+        """Return the kernels of one pass: what a host without captured graphs has to start. [count]
+
+        A layer norms twice, turns, writes its cache, attends, and calls four products and an
+        activation; narrow formats quantise the input of each product. Latent attention has two more
+        products and norms, an indexer two products and four steps; experts are chosen, sorted, multiplied
+        twice, activated and summed.
+        """
+        architecture, narrow = self.architecture, self.weights.bytes_per_value < 2.0
+        products = 2 + (2 if architecture.is_latent else 0) + (2 if architecture.index_heads else 0)
+        others = 5 + (2 if architecture.is_latent else 0) + (4 if architecture.index_heads else 0)
+        if self.deployment.gpus > 1:
+            others += 2
+        dense = 2 * (2 if narrow else 1) + 1
+        routed = 5 + (4 if narrow else 2) + (dense if architecture.shared_ffn else 0)
+        plain = products * (2 if narrow else 1) + others
+        dense_layers = architecture.layers - architecture.moe_layers
+        return architecture.layers * plain + dense_layers * dense + architecture.moe_layers * routed
 
     def _attention_products(self) -> Iterator[tuple[int, float, float]]:
         """Yield (how many, input width, output width) of one layer's attention on one GPU."""
@@ -155,6 +187,11 @@ class Pass:
             kept = max(architecture.kv_heads / cut, 1.0) * architecture.head_dim
             yield 1, hidden, architecture.query_width / cut + 2.0 * kept
         yield 1, architecture.value_width / cut, hidden
+        if architecture.index_heads:
+            # The indexer is not cut: every GPU scores all remembered tokens.
+            width = float(architecture.index_heads * architecture.index_dim)
+            yield 1, float(architecture.q_rank or hidden), width
+            yield 1, hidden, float(architecture.index_dim + architecture.index_heads)
 
     def _feed_forward_s(self, tokens: NDArray[np.float64], width: float) -> Seconds:
         """Return the time of one dense feed-forward layer. [s]"""
@@ -186,12 +223,16 @@ class Pass:
         visits = tokens * architecture.experts_per_token
         chance = architecture.experts_per_token / architecture.experts
         touched = architecture.experts * (1.0 - (1.0 - chance) ** tokens)
+        if self._is_block_scaled:
+            touched = touched + self.engine.idle_experts * (architecture.experts - touched)
         # The fullest of the ranks that experts are dealt over sets the pace.
         crowding = 1.0
         if deployment.expert_parallel > 1:
             crowding = 1.0 + self.engine.expert_imbalance * (1.0 - 1.0 / deployment.expert_parallel)
         streamed = touched * architecture.expert_parameters * self.weights.bytes_per_value / gpus * crowding
         arithmetic = 2.0 * visits * architecture.expert_parameters / gpus * crowding
+        if self._is_block_scaled:
+            arithmetic = arithmetic * self.engine.block_stretch
         bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
         flop_per_s = law.peak * self.weights.peak_flop_per_s(self.gpu)
         memory_stretch = self.curve.memory_stretch(self.clock_fraction)
@@ -208,6 +249,7 @@ class Pass:
         size = 2.0 * architecture.hidden
         cut = deployment.tensor_parallel
         port = law.reduce_bandwidth * self.gpu.scale_up_bandwidth_bytes_per_s
+        outside = 1.0 - 1.0 / deployment.domains
         total = np.zeros_like(tokens)
         reduces = 2.0 * architecture.layers
         if deployment.attention_data_parallel > 1:
@@ -216,10 +258,18 @@ class Pass:
             reduces -= architecture.moe_layers
             moved = 2.0 * (ranks - 1) / ranks * size * mine * min(architecture.experts_per_token, ranks - 1)
             fixed = 2.0 * (law.reduce_s + law.reduce_rank_s * ranks)
+            if deployment.domains > 1:
+                fixed += 2.0 * law.network_s
+                moved = moved * (1.0 - outside + outside * port / law.network_bytes_per_s)
             total += architecture.moe_layers * self.engine.exchange_stretch * (fixed + moved / port)
         if cut > 1:
             fixed = law.reduce_s + law.reduce_rank_s * cut
             moved = 2.0 * (cut - 1) / cut * size * mine
+            inside = deployment.gpus // deployment.domains
+            if cut > inside:
+                # First inside each domain, then every GPU its part across, then inside again.
+                fixed += law.network_s
+                moved = moved + 2.0 * outside * size * mine / inside * port / law.network_bytes_per_s
             total += reduces * self.engine.exchange_stretch * (fixed + moved / port)
         return total
 
@@ -231,6 +281,8 @@ class Pass:
         law: ProductLaw = self.law.products[weights.path(self.gpu)]
         streamed = weights.bytes_per_value * width_in * width_out + 2.0 * tokens * (width_in + width_out)
         arithmetic = 2.0 * width_in * width_out * tokens
+        if self._is_block_scaled and bits != 16:
+            arithmetic = arithmetic * self.engine.block_stretch
         bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
         flop_per_s = law.peak * weights.peak_flop_per_s(self.gpu)
         compute = self.curve.compute_stretch(self.clock_fraction)
@@ -303,12 +355,18 @@ def attention_cost(work: Pass, kv_bytes_per_value: float) -> AttentionCost:
     sequence_s = (
         architecture.layers * heads * law.cache_head_s + windowed * architecture.sliding_window * token_s
     )
-    head_flop = 2.0 * architecture.embedding_parameters / work.deployment.tensor_parallel
-    sequence_s += head_flop / (law.products["wide"].peak * peak) * compute
+    context_s = full * token_s
     widths = architecture.query_width + architecture.value_width
     pair_s = 2.0 * widths / cut / (law.prompt_attention * peak) * compute
+    if architecture.index_heads:
+        # Decoding reads what the indexer picked, and of all other tokens its 8-bit keys.
+        sequence_s += architecture.layers * architecture.index_tokens * token_s
+        context_s = architecture.layers * architecture.index_dim / rate * memory
+        pair_s += 2.0 * architecture.index_heads * architecture.index_dim / (law.prompt_attention * peak)
+    head_flop = 2.0 * architecture.embedding_parameters / work.deployment.tensor_parallel
+    sequence_s += head_flop / (law.products["wide"].peak * peak) * compute
     return AttentionCost(
-        context_s=full * token_s / groups,
+        context_s=context_s / groups,
         sequence_s=sequence_s / groups,
         pair_s=full * pair_s / groups,
         token_s=windowed * architecture.sliding_window * pair_s / groups,

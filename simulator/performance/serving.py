@@ -232,6 +232,7 @@ class ServingProfile:
             tensor_parallel=self.deployment.tensor_parallel,
             attention_data_parallel=self.deployment.attention_data_parallel,
             expert_parallel=self.deployment.expert_parallel,
+            domains=self.deployment.domains,
             engine=self.engine,
             precision=self.precision,
             kv_precision=self.kv_precision,
@@ -356,6 +357,7 @@ def serving_profile(
     tensor_parallel: int,
     attention_data_parallel: int = 1,
     expert_parallel: int = 1,
+    domains: int = 1,
     engine: str = "vllm",
     precision: str = "bf16",
     kv_precision: str = "bf16",
@@ -377,6 +379,8 @@ def serving_profile(
         Such groups in the replica, which split the batch and advance together. [count]
     expert_parallel
         GPUs that the experts are dealt over. [count]
+    domains
+        Scale-up domains that the replica lies in. [count]
     engine
         Whose software: ``vllm``, ``sglang`` or ``trtllm``.
     precision, kv_precision
@@ -393,7 +397,7 @@ def serving_profile(
     coefficients, engine_law
         To use instead of the generation's and the engine's; for calibration.
     """
-    deployment = Deployment(tensor_parallel, attention_data_parallel, expert_parallel)
+    deployment = Deployment(tensor_parallel, attention_data_parallel, expert_parallel, domains)
     deployment.check(architecture)
     work = Pass(
         architecture=architecture,

@@ -69,6 +69,9 @@ class ServingCoefficients:
         Fraction of the scale-up port that an all-reduce reaches.
     fitted_on
         Rows that fixed these numbers.
+    index_s
+        Picking tokens in one layer of sparse attention, its products and its keys' streaming apart:
+        quantising, scoring, the top of a list, gathering. [s]
     mixed_context
         Reading remembered tokens beside a prompt, in one call, against reading them alone.
     """
@@ -86,6 +89,9 @@ class ServingCoefficients:
     reduce_bandwidth: float
     fitted_on: str
     mixed_context: float = 1.0
+    index_s: float = 40e-6
+    network_s: float = 25e-6
+    network_bytes_per_s: float = 40e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +102,31 @@ class EngineCoefficients:
     ----------
     layer_s
         Norms, positions, activations and gaps of one layer. [s]
-    eager_layer_s, captured_tokens
-        Least time of a layer whose launches were not captured in a graph, and the widest
-        iteration that was. [s], [tokens]
+    handover_s
+        From the last of a prompt to the replica that decodes its answer: remembered tokens and
+        two schedulers. [s]
+    eager_launch_s, captured_tokens
+        Host time of each operation of an iteration whose launches were not captured in a graph,
+        and the widest iteration that was. [s], [tokens]
+    passes
+        Times that each token's hidden state streams through memory in a layer besides products:
+        norms, residuals, quantising, activations; every GPU of a tensor group does them all.
     step_s
         Of an iteration: what of scheduling, sampling and detokenising does not hide. [s]
     sequence_s
         The same of each sequence. [s]
-    request_s
+    request_s, prompt_token_s
         From a request's arrival at the server to the engine and from the engine's first token
-        to the user: no part of an iteration. [s]
+        to the user: for a request, and for each token of its prompt, which the server's front end
+        reads one prompt after the other; no part of an iteration. [s]
     stream_stretch, arithmetic_stretch
         Weights and arithmetic of products against what the operation tables say.
+    block_stretch
+        Arithmetic of 8-bit products with a scale for each block, as models with experts are
+        published, against those with one scale.
+    idle_experts
+        Share of the experts that nobody chose that 8-bit grouped products stream nonetheless,
+        because a captured launch covers all of them.
     cache_stretch
         Reading remembered tokens, likewise.
     expert_stretch, expert_imbalance
@@ -121,11 +140,16 @@ class EngineCoefficients:
     layer_s: float
     step_s: float
     sequence_s: float
+    passes: float = 0.0
     request_s: float = 0.02
-    eager_layer_s: float = 60e-6
+    prompt_token_s: float = 1e-6
+    handover_s: float = 0.05
+    eager_launch_s: float = 30e-6
     captured_tokens: int = 512
     stream_stretch: float = 1.0
     arithmetic_stretch: float = 1.0
+    block_stretch: float = 1.0
+    idle_experts: float = 0.0
     cache_stretch: float = 1.0
     expert_stretch: float = 1.0
     expert_imbalance: float = 0.4
@@ -237,16 +261,22 @@ _SERVING: Final[Mapping[str, ServingCoefficients]] = {
 _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     "vllm": {
         "hopper": EngineCoefficients(
-            request_s=0.025,
-            layer_s=1.03e-05,
-            step_s=0.00071,
-            sequence_s=1.3e-05,
-            stream_stretch=1.01,
-            arithmetic_stretch=1.04,
-            cache_stretch=1.11,
-            expert_stretch=1.17,
-            exchange_stretch=1.11,
-            expert_imbalance=0.33,
+            request_s=0.0211,
+            prompt_token_s=1.22e-06,
+            eager_launch_s=4.19e-05,
+            layer_s=1.04e-05,
+            passes=15.4,
+            step_s=0.000668,
+            sequence_s=9.51e-06,
+            stream_stretch=1,
+            arithmetic_stretch=1.35,
+            block_stretch=2.07,
+            idle_experts=0.0213,
+            cache_stretch=1.07,
+            expert_stretch=1.22,
+            exchange_stretch=0.926,
+            expert_imbalance=0.115,
+            handover_s=0.05,
             fitted_on="silicon points on H100 and H200",
         ),
         "ada": EngineCoefficients(
@@ -262,100 +292,182 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
             fitted_on="LLMServingSim's layers on RTX PRO 6000; what the host adds to a step: as on Hopper",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.057,
-            layer_s=8.5e-06,
-            step_s=0.0008,
-            sequence_s=1.5e-05,
-            stream_stretch=0.955,
-            arithmetic_stretch=1.1,
-            cache_stretch=1.07,
-            expert_stretch=1.14,
-            exchange_stretch=1.37,
-            expert_imbalance=0.37,
+            request_s=0.0209,
+            prompt_token_s=1.28e-06,
+            eager_launch_s=4.68e-05,
+            layer_s=7.13e-06,
+            passes=68.5,
+            step_s=0.000767,
+            sequence_s=6.95e-06,
+            stream_stretch=0.917,
+            arithmetic_stretch=1.43,
+            block_stretch=4.08,
+            idle_experts=0.162,
+            cache_stretch=0.862,
+            expert_stretch=1.05,
+            exchange_stretch=0.989,
+            expert_imbalance=0.269,
+            handover_s=0.186,
             fitted_on="silicon points on B200",
         ),
     },
     "vllm-0.11": {
         "hopper": EngineCoefficients(
-            request_s=0.025,
-            layer_s=1.05e-05,
-            step_s=0.00096,
-            sequence_s=4.3e-05,
-            stream_stretch=1.02,
-            arithmetic_stretch=1.06,
-            cache_stretch=1.03,
-            expert_stretch=0.99,
-            exchange_stretch=1.36,
-            expert_imbalance=0.42,
+            request_s=0.0191,
+            prompt_token_s=1.26e-06,
+            eager_launch_s=3.57e-05,
+            layer_s=1.1e-05,
+            passes=14.3,
+            step_s=0.000461,
+            sequence_s=4.51e-05,
+            stream_stretch=1.1,
+            arithmetic_stretch=1.08,
+            block_stretch=2.08,
+            idle_experts=1,
+            cache_stretch=0.854,
+            expert_stretch=1.16,
+            exchange_stretch=0.918,
+            expert_imbalance=0.169,
+            handover_s=0.05,
             fitted_on="ML.ENERGY v3 text rows on H100",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.025,
-            layer_s=1.2e-05,
-            step_s=0.0016,
-            sequence_s=4.8e-05,
-            stream_stretch=1.04,
-            arithmetic_stretch=0.97,
-            cache_stretch=1.13,
-            expert_stretch=1.52,
-            exchange_stretch=1.1,
-            expert_imbalance=0.52,
+            request_s=0.0214,
+            prompt_token_s=1.36e-06,
+            eager_launch_s=5.13e-05,
+            layer_s=8.99e-06,
+            passes=50,
+            step_s=0.00291,
+            sequence_s=2.95e-05,
+            stream_stretch=0.995,
+            arithmetic_stretch=0.661,
+            block_stretch=12.1,
+            idle_experts=0.5,
+            cache_stretch=1.98,
+            expert_stretch=1.42,
+            exchange_stretch=0.979,
+            expert_imbalance=0.313,
+            handover_s=0.05,
             fitted_on="ML.ENERGY v3 text rows on B200",
         ),
     },
     "sglang": {
         "hopper": EngineCoefficients(
-            request_s=0.22,
-            layer_s=1.17e-05,
-            step_s=0.00135,
-            sequence_s=1e-05,
-            stream_stretch=1.0,
-            arithmetic_stretch=1.0,
+            request_s=0.0275,
+            prompt_token_s=1.8e-06,
+            eager_launch_s=0.000108,
+            layer_s=7.72e-06,
+            passes=20,
+            step_s=0.000578,
+            sequence_s=1.43e-05,
+            stream_stretch=0.991,
+            arithmetic_stretch=0.983,
+            block_stretch=3.45,
+            idle_experts=0.12,
             cache_stretch=0.96,
-            expert_stretch=1.07,
-            exchange_stretch=1.27,
-            expert_imbalance=0.58,
+            expert_stretch=0.734,
+            exchange_stretch=0.987,
+            expert_imbalance=1.46,
+            handover_s=0.0484,
             fitted_on="silicon points on H200",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.22,
-            layer_s=9.5e-06,
-            step_s=0.0007,
-            sequence_s=1e-05,
-            stream_stretch=1.02,
-            arithmetic_stretch=1.02,
-            cache_stretch=1.01,
-            expert_stretch=0.96,
-            exchange_stretch=1.3,
-            expert_imbalance=0.33,
+            request_s=0.0266,
+            prompt_token_s=9.78e-07,
+            eager_launch_s=6.37e-05,
+            layer_s=8.27e-06,
+            passes=168,
+            step_s=0.00115,
+            sequence_s=8.53e-06,
+            stream_stretch=1.23,
+            arithmetic_stretch=1.29,
+            block_stretch=2.64,
+            idle_experts=0.0354,
+            cache_stretch=1.04,
+            expert_stretch=0.877,
+            exchange_stretch=1.17,
+            expert_imbalance=0.344,
+            handover_s=0.191,
             fitted_on="silicon points on B200",
         ),
     },
     "trtllm": {
         "hopper": EngineCoefficients(
-            request_s=0.067,
-            layer_s=7.8e-06,
-            step_s=0.00085,
-            sequence_s=2e-05,
-            stream_stretch=0.89,
-            arithmetic_stretch=1.13,
-            cache_stretch=0.96,
-            expert_stretch=1.17,
-            exchange_stretch=1.0,
-            expert_imbalance=0.37,
+            request_s=0.0288,
+            prompt_token_s=8.82e-07,
+            eager_launch_s=5.62e-05,
+            layer_s=4.61e-06,
+            passes=11.7,
+            step_s=0.00411,
+            sequence_s=4.2e-05,
+            stream_stretch=0.8,
+            arithmetic_stretch=1.17,
+            block_stretch=2.09,
+            idle_experts=0.064,
+            cache_stretch=0.85,
+            expert_stretch=0.896,
+            exchange_stretch=0.663,
+            expert_imbalance=0.277,
+            handover_s=0.623,
             fitted_on="silicon points on H100 and H200",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.038,
-            layer_s=7e-06,
-            step_s=0.00036,
-            sequence_s=8e-06,
-            stream_stretch=0.94,
-            arithmetic_stretch=1.08,
-            cache_stretch=1.07,
-            expert_stretch=1.0,
-            exchange_stretch=1.08,
-            expert_imbalance=0.44,
+            request_s=0.015,
+            prompt_token_s=6.95e-07,
+            eager_launch_s=5.26e-05,
+            layer_s=4.77e-06,
+            passes=109,
+            step_s=0.000108,
+            sequence_s=1.29e-06,
+            stream_stretch=1.34,
+            arithmetic_stretch=1.18,
+            block_stretch=2.56,
+            idle_experts=0.33,
+            cache_stretch=1.08,
+            expert_stretch=0.758,
+            exchange_stretch=0.934,
+            expert_imbalance=0.654,
+            handover_s=0.0945,
+            fitted_on="silicon points on B200",
+        ),
+    },
+    "trtllm-1.1": {
+        "hopper": EngineCoefficients(
+            request_s=0.0278,
+            prompt_token_s=8.82e-07,
+            eager_launch_s=5.59e-05,
+            layer_s=4.55e-06,
+            passes=24.3,
+            step_s=0.00103,
+            sequence_s=8.69e-06,
+            stream_stretch=0.823,
+            arithmetic_stretch=1.41,
+            block_stretch=2.37,
+            idle_experts=0.179,
+            cache_stretch=0.64,
+            expert_stretch=1.01,
+            exchange_stretch=0.652,
+            expert_imbalance=0.281,
+            handover_s=0.05,
+            fitted_on="silicon points on H100 and H200",
+        ),
+        "blackwell": EngineCoefficients(
+            request_s=0.0167,
+            prompt_token_s=7.48e-07,
+            eager_launch_s=4.06e-05,
+            layer_s=7.06e-06,
+            passes=27.7,
+            step_s=0.000129,
+            sequence_s=3.13e-06,
+            stream_stretch=0.897,
+            arithmetic_stretch=1.41,
+            block_stretch=5.38,
+            idle_experts=0.41,
+            cache_stretch=0.998,
+            expert_stretch=1.14,
+            exchange_stretch=0.996,
+            expert_imbalance=0.383,
+            handover_s=0.05,
             fitted_on="silicon points on B200",
         ),
     },

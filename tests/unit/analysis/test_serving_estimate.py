@@ -96,7 +96,7 @@ def test_gpus_by_a_sources_name(reader):
         ((4, 4, 1, 16), Deployment(1, 4, 4), 64),  # both degrees written for four GPUs
         ((64, 1, 8, 8), Deployment(8, 1, 8), 16),  # cut and dealt over the same eight
         ((1, 64, 8, 8), Deployment(1, 8, 8), 1024),
-        ((72, 1, 72, 1), Deployment(1, 72, 72), 16),  # 72 do not cut 128 heads
+        ((72, 1, 72, 1), Deployment(1, 32, 32), 16),  # 72 do not cut 128 heads: 32 decode, 40 prefill
     ],
 )
 def test_degrees_as_the_source_writes_them(reader, columns, deployment, users):
@@ -175,3 +175,23 @@ def test_two_prompts_and_answers_at_once_of_a_pool_apart(reader):
     assert few.ttft_s < many.ttft_s
     assert few.tpot_s < many.tpot_s
     assert few.power_w > 0
+
+
+def test_a_batch_that_waits_for_tokens_is_in_the_launch_line():
+    """InferenceMAX held prompts of Llama 70B back for 20 steps on TensorRT-LLM at 1k/1k below 8 GPUs."""
+    row = {"backend": "trtllm", "system": "b200_sxm", "batch_size": "4.0"}
+    held, free = (predicted(**row, tp_size=tp) for tp in ("4.0", "8.0"))
+    longer = predicted(**row, tp_size="4.0", osl="8192")
+    waited_ms = held["predicted_ttft_ms"] - longer["predicted_ttft_ms"]
+    assert 10 * held["predicted_tpot_ms"] < waited_ms < 25 * held["predicted_tpot_ms"]
+    assert free["predicted_ttft_ms"] < 0.6 * held["predicted_ttft_ms"]
+
+
+def test_disaggregated_rows_without_pools_take_the_usual_ones(reader):
+    row = {**SILICON, "mode": "disagg", "model_path": "deepseek-ai/DeepSeek-V3", "system": "gb200"}
+    row |= {"id": "x_c4096_y", "batch_size": "", "decode_tp_size": "4.0", "prefill_tp_size": "4.0"}
+    case = reader.case(row)
+    assert (case.users, case.decode.deployment) == (4096, Deployment(1, 32, 32))
+    assert case.prefill.workers == 0
+    assert "replicas of both stages as they usually are" in case.assumed
+    assert outcome(case).ttft_s > outcome(case).tpot_s > 0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.performance.serving import IterationTime
-from simulator.serving.closed_loop import LoadTest, run_load_test
+from simulator.serving.closed_loop import Hold, LoadTest, run_load_test
 
 
 def flat(seconds: float, widest: int = 64) -> IterationTime:
@@ -53,6 +53,30 @@ def test_decodes_wait_where_prompts_are_not_mixed_in():
     found = run_load_test(flat(1.0), LoadTest(2, 40, 3, token_budget=41, rounds=1, mixed=False))
     assert found.ttft_s == pytest.approx(1.5)
     assert found.tpot_s == pytest.approx((1.5 + 1.0) / 2)
+
+
+def test_prompts_pass_the_front_end_one_after_the_other():
+    """1 s a request, which all pass together, and 1 s for each of two tokens in turn: ready at 3 and 5 s."""
+    test = LoadTest(2, 2, 1, rounds=1, request_s=1.0, prompt_token_s=1.0)
+    assert run_load_test(flat(1.0), test).ttft_s == pytest.approx((4.0 + 6.0) / 2)
+
+
+def test_an_engine_that_looks_every_so_often_keeps_a_prompt_waiting():
+    """A request that comes while another decodes is seen at one of every ten iterations."""
+    test = LoadTest(2, 1, 40, shortest_fraction=0.9, rounds=2, hold=Hold(10, runs_free=True))
+    plain = run_load_test(flat(1.0), LoadTest(2, 1, 40, shortest_fraction=0.9, rounds=2))
+    held = run_load_test(flat(1.0), test)
+    assert plain.ttft_s == pytest.approx(1.0)
+    assert 1.0 < held.ttft_s <= 1.0 + 0.5 * 10
+
+
+def test_prompts_that_are_held_go_when_there_are_enough_tokens():
+    """A next prompt of 2 to 4 tokens beside one decode: 3 tokens end the wait, 6 never are there."""
+    few = LoadTest(2, 4, 40, shortest_fraction=0.5, rounds=2, hold=Hold(1000, tokens=3))
+    many = LoadTest(2, 4, 40, shortest_fraction=0.5, rounds=2, hold=Hold(1000, tokens=6))
+    at_once = run_load_test(flat(1.0), few).ttft_s
+    assert at_once == run_load_test(flat(1.0), LoadTest(2, 4, 40, shortest_fraction=0.5, rounds=2)).ttft_s
+    assert run_load_test(flat(1.0), many).ttft_s > at_once + 1.0
 
 
 def test_a_single_token_has_no_time_per_token():
