@@ -22,7 +22,7 @@ from simulator.llm.architecture import Architecture
 from simulator.performance.serving import serving_profile
 from simulator.scenario import load
 from simulator.serving import kernel
-from simulator.serving.batch_rule import batch_rule
+from simulator.serving.batch_rule import ENGINES, batch_rule
 from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import AddReplica, SetWatch, Stop, Watch
 from simulator.serving.load_table import AnyOrder, drain_rate_per_s
@@ -76,7 +76,7 @@ def served(form, replica, count, replicas=1, blocks=20_000, **rules):
     """Return (CPU seconds, the crowd) of so many requests, rows taken away as they come."""
     log, add, capacity_per_s = replica
     rate_per_s = LOAD * capacity_per_s * replicas
-    crowd = form(ServiceRules("chat", rule=RULE, **rules), Resampled(log, count, rate_per_s))
+    crowd = form(ServiceRules("chat", **{"rule": RULE, **rules}), Resampled(log, count, rate_per_s))
     for number in range(replicas):
         crowd.apply(add(number, blocks), 0.0)
     begun_s = time.process_time()
@@ -162,6 +162,36 @@ def served_apart(form, replica, count, rate_per_s):
         if crowd.advance(crowd.now_s + max(10.0, 0.02 * count / rate_per_s)) is Stop.ROWS_FULL:
             crowd.take_rows()
     return time.process_time() - begun_s, crowd, crowd.now_s
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        (
+            "static batches",
+            dataclasses.replace(ENGINES["static"], max_sequences=64, token_budget=RULE.token_budget * 64),
+        ),
+        (
+            "three drafts",
+            dataclasses.replace(RULE, drafts=3, acceptance_fraction=0.7, draft_cost_fraction=0.05),
+        ),
+    ],
+)
+def test_other_ways_to_decode(replica, name, rule):
+    """At 70 % of what they sustain themselves, beside the twin."""
+    log, add, _ = replica
+    widest = add(0).profile.iteration.most_tokens
+    rule = dataclasses.replace(rule, token_budget=min(rule.token_budget, widest))
+    rules = ServiceRules("chat", rule=rule)
+    capacity_per_s = drain_rate_per_s(rules, [add(0)], AnyOrder(log), np.random.default_rng(1))
+    alike = (log, add, capacity_per_s)
+    served(CompiledCrowd, alike, 1000, rule=rule)
+    found = [200_000 / served(CompiledCrowd, alike, 200_000, rule=rule)[0] for _ in range(3)]
+    cpu_s, _ = served(TwinCrowd, alike, 5_000, rule=rule)
+    print(
+        f"\n{name}: {statistics.median(found):,.0f} requests per CPU s with arrivals and books, "
+        f"twin {5_000 / cpu_s:,.0f}"
+    )
 
 
 def test_prefill_apart_from_decode(replica):

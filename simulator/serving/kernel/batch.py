@@ -7,7 +7,7 @@ from typing import Any
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import heap_remove, sift_up
 from simulator.serving.kernel.prefixes import give, give_up, grow
-from simulator.serving.kernel.state import compiled, inlined
+from simulator.serving.kernel.state import compiled, inlined, rarely
 
 
 @compiled
@@ -44,7 +44,7 @@ def end_row(k: Any, q: int, state: int, replica_id: int, site: int) -> None:
     row[9] = r[PROMPT]
     row[10] = r[OUTPUT]
     row[11] = r[PREEMPTIONS]
-    if c[PREFIXES]:
+    if rarely(c[PREFIXES] != 0):
         row[12] = max(0, k.prefixes.sharer[q, CACHED])
     k.totals[state, 0] += 1
     k.totals[state, 1] += r[PROMPT]
@@ -78,7 +78,7 @@ def leave_running(k: Any, s: int, q: int) -> None:
     last = r[RUNNING] - 1
     r[RUNNING] = last
     place = k.request[q, PLACE]
-    if k.crowd[PREFIXES] or k.crowd[DRAFTS]:
+    if rarely(k.crowd[PREFIXES] != 0) or rarely(k.crowd[DRAFTS] != 0):
         # Decodes take blocks and end in order of admission, and which is first matters.
         for after in range(place, last):
             other = k.running[s, after + 1]
@@ -98,7 +98,7 @@ def leave_decode(k: Any, s: int, q: int) -> None:
     r[DECODES] -= 1
     r[CONTEXT] -= k.request[q, BASE] + r[GENERATION]
     r[STALE] = 1
-    if k.crowd[DRAFTS]:
+    if rarely(k.crowd[DRAFTS] != 0):
         k.request[q, TOKEN] = -1
         return
     phase = k.request[q, PHASE]
@@ -125,7 +125,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     remaining = request[OUTPUT] - request[EMITTED]
     if not remaining:
         leave_running(k, s, q)
-        if k.crowd[PREFIXES]:
+        if rarely(k.crowd[PREFIXES] != 0):
             give(k, s, q)
         else:
             r[FREE] += (context + size - 1) // size
@@ -138,7 +138,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     r[JOINED] += 1
     r[DECODES] += 1
     r[CONTEXT] += context
-    if k.crowd[DRAFTS]:
+    if rarely(k.crowd[DRAFTS] != 0):
         request[PHASE] = (context + size - 1) // size
         return
     phase = (generation - context) % size
@@ -181,16 +181,17 @@ def finish_decodes(k: Any, s: int) -> None:
     decodes = r[DECODES]
     if decodes and not r[NEW_SEQUENCES]:
         more = _growth_blocks(k, s, steps) - r[GROWN]
-        if not k.crowd[PREFIXES]:
+        if rarely(k.crowd[PREFIXES] != 0):
+            if more:
+                grow(k, s, r[GENERATION] + steps)
+        else:
             take(r, more)
-        elif more:
-            grow(k, s, r[GENERATION] + steps)
     r[CONTEXT] += steps * decodes
     generation = r[GENERATION] + steps
     r[GENERATION] = generation
     while r[HEAP] and k.heap_end[s, 0] <= generation:
         q = k.heap_request[s, 0]
-        if k.crowd[PREFIXES]:
+        if rarely(k.crowd[PREFIXES] != 0):
             give(k, s, q)
         else:
             size = k.crowd[BLOCK_TOKENS]

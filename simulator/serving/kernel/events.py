@@ -13,7 +13,7 @@ from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal, let_in
-from simulator.serving.kernel.state import digest, entry
+from simulator.serving.kernel.state import digest, entry, rarely
 from simulator.serving.kernel.static_batch import finish_batch
 from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
 
@@ -33,17 +33,17 @@ def _entry_point(sources: int) -> Any:
         """
         _ = sources
         c = k.crowd
-        if what == DEAL:
-            if c[APART]:
+        if rarely(what == DEAL):
+            if rarely(c[APART] != 0):
                 deal_parked(k, c[NOW])
             deal(k, c[NOW])
         if what != ADVANCE:
             c[STAGE] = PLANNING
         while True:
             if c[STAGE] == NEXT_EVENT:
-                if c[UNKNOWN]:
+                if rarely(c[UNKNOWN] != 0):
                     return POWER_UNKNOWN
-                if c[DRAINED]:
+                if rarely(c[DRAINED] != 0):
                     return REPLICA_DRAINED
                 if what != ADVANCE:
                     return REACHED
@@ -56,7 +56,7 @@ def _entry_point(sources: int) -> Any:
                 else:
                     arrival = c[KNOWN]
                 at = min(k.ends[1], arrival)
-                if c[APART]:
+                if rarely(c[APART] != 0):
                     at = min(at, k.links[1])
                 c[EVENT] = at
                 if at > stop_ps:
@@ -72,7 +72,7 @@ def _entry_point(sources: int) -> Any:
                     first = s
                     last = s + 1
                     running = k.replica[s, RUNNING]
-                    if c[GROUPS] > 1:
+                    if rarely(c[GROUPS] > 1):
                         first = s + 1
                         last = first + c[GROUPS]
                         running = running_in(k, s)
@@ -82,25 +82,25 @@ def _entry_point(sources: int) -> Any:
                     for row in range(first, last):
                         if k.replica[row, PLAN_END] != now:
                             continue
-                        if reads:
+                        if rarely(reads):
                             finish_reading(k, row, now)
                             continue
-                        if c[UNTIL_DONE]:
+                        if rarely(c[UNTIL_DONE] != 0):
                             finish_batch(k, row, now)
-                        elif c[DRAFTS]:
+                        elif rarely(c[DRAFTS] != 0):
                             finish_checks(k, row)
                         else:
                             finish_decodes(k, row)
                         finish_prompts(k, row, now)
-                    if c[GROUPS] > 1:
+                    if rarely(c[GROUPS] > 1):
                         passed(k, s)
                     tree_set(k.ends, s, NEVER64)
                     call(k, s)
-                if c[APART] and k.links[1] == now:
+                if rarely(c[APART] != 0) and k.links[1] == now:
                     arrive(k, now)
                 c[STAGE] = LETTING_IN
             if c[STAGE] == LETTING_IN:
-                if c[IN_LOBBY] and c[MOST_IN_FLIGHT] >= 0 and not let_in(k, now - 1):
+                if rarely(c[IN_LOBBY] > 0) and c[MOST_IN_FLIGHT] >= 0 and not let_in(k, now - 1):
                     return MORE_ROWS
                 c[STAGE] = ARRIVING
             if c[STAGE] == ARRIVING:
@@ -117,7 +117,7 @@ def _entry_point(sources: int) -> Any:
                         return MORE_REQUESTS
                     admit(k, now)
                 c[STAGE] = PLANNING
-            if c[APART]:
+            if rarely(c[APART] != 0):
                 in_order(k.boundary, c[BOUNDARIES])
             for i in range(c[BOUNDARIES]):
                 s = k.boundary[i]
@@ -125,14 +125,14 @@ def _entry_point(sources: int) -> Any:
                     continue
                 first = s
                 last = s + 1
-                if c[GROUPS] > 1:
+                if rarely(c[GROUPS] > 1):
                     first = s + 1
                     last = first + c[GROUPS]
-                if c[PREFIXES] and not room_for_names(k, first, last):
+                if rarely(c[PREFIXES] != 0) and not room_for_names(k, first, last):
                     return MORE_SHELVES
                 for row in range(first, last):
                     schedule(k, row, now)
-                if c[GROUPS] > 1:
+                if rarely(c[GROUPS] > 1):
                     pace(k, s, now)
                 tree_set(k.ends, s, k.replica[s, PLAN_END])
                 r = k.replica[s]

@@ -9,7 +9,7 @@ from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.drafting import checking_ps, grow_checks, short_of_checks
 from simulator.serving.kernel.power import meter_set, set_decode_power
 from simulator.serving.kernel.prefixes import enter, extend, found_blocks, grow
-from simulator.serving.kernel.state import compiled, inlined
+from simulator.serving.kernel.state import compiled, inlined, rarely
 from simulator.serving.kernel.static_batch import form
 from simulator.serving.kernel.transfers import reserve
 
@@ -96,7 +96,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
     r = k.replica[s]
     size = c[BLOCK_TOKENS]
     longest = 0
-    if r[READY]:
+    if rarely(r[READY] > 0):
         budget -= _admit_ready(k, s, budget)
     queue = k.waiting[s]
     tier = 0
@@ -108,7 +108,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         target = v[TARGET]
         again = 0
         used = 0
-        if c[PREFIXES]:
+        if rarely(c[PREFIXES] != 0):
             again, used = found_blocks(k, s, q)
         elif v[HASHED]:
             left = v[HELD] - max(0, r[TAKEN] - v[MARK])
@@ -129,7 +129,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
             break
         queue[2 * tier] = v[NEXT]
         r[WAITING] -= 1
-        if v[SLOT] != s:
+        if rarely(v[SLOT] != s):
             reserve(k, s, q, now)
             continue
         c[QUEUED] -= 1
@@ -142,11 +142,11 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         c[HIT] += again * size
         held = target if c[WHOLE_PROMPT] else earlier + chunk
         blocks = (held + size - 1) // size
-        if c[PREFIXES]:
+        if rarely(c[PREFIXES] != 0):
             enter(k, s, q, again, blocks, earlier + chunk)
             v[COMPUTED] = earlier
         else:
-            if again:
+            if rarely(again > 0):
                 _find_again(k, s, q, again)
             v[HASHED] = 0
             take(r, blocks - again)
@@ -188,7 +188,7 @@ def _plan_prompts(k: Any, s: int, now: int) -> None:
     if decodes:
         tokens_ps = k.tokens_ps[r[COST]]
         alone_ps = tokens_ps[decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * context
-        if k.crowd[DRAFTS]:
+        if rarely(k.crowd[DRAFTS] != 0):
             duration_ps += checking_ps(k.crowd, tokens_ps, decodes, r[NEW_TOKENS] + decodes)
             alone_ps += checking_ps(k.crowd, tokens_ps, decodes, decodes)
         set_decode_power(k, s, now, min(alone_ps, duration_ps), duration_ps)
@@ -212,14 +212,14 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
     first = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * r[CONTEXT]
     growth = cost[CONTEXT_PS] * decodes
     steps = 1
-    if k.crowd[DRAFTS]:
+    if rarely(k.crowd[DRAFTS] != 0):
         grow_checks(k, s)
         growth = 0
         first += checking_ps(k.crowd, k.tokens_ps[r[COST]], decodes, decodes)
     elif not single:
         steps = k.heap_end[s, 0] - r[GENERATION]
         free = r[FREE] + r[GROWN] - k.crowd[SPARE_BLOCK]
-        if (steps // size + 1) * decodes > free and not k.crowd[UNTIL_DONE]:
+        if rarely((steps // size + 1) * decodes > free) and not k.crowd[UNTIL_DONE]:
             steps = max(1, min(steps, _steps_until_full(k, s, free)))
         while steps > 1 and steps * (first + 0.5 * growth * steps) > LONGEST_PS:
             steps //= 2
@@ -235,7 +235,9 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
 
 @inlined
 def _short(k: Any, s: int) -> bool:
-    return bool(short_of_checks(k, s) if k.crowd[DRAFTS] else short(k, s))
+    if rarely(k.crowd[DRAFTS] != 0):
+        return bool(short_of_checks(k, s))
+    return bool(short(k, s))
 
 
 @inlined
@@ -251,27 +253,28 @@ def schedule(k: Any, s: int, now: int) -> None:
     r[NEW_TOKENS] = 0
     r[NEW_PAIRS] = 0
     made_room = False
-    if c[UNTIL_DONE]:
+    if rarely(c[UNTIL_DONE] != 0):
         if not r[RUNNING]:
             form(k, s, now)
     else:
         budget = c[BUDGET]
         admits = True
         if not c[PROMPTS_APART]:
-            while _short(k, s):
+            while rarely(_short(k, s)):
                 preempt(k, s, 0)
                 made_room = True
             budget -= r[DECODES] * (1 + c[DRAFTS])
             if r[PARTIAL] >= 0 or r[WAITING] or r[READY]:
                 # Decodes have their blocks for the next token before anybody else asks for some.
-                if c[DRAFTS]:
+                if rarely(c[DRAFTS] != 0):
                     grow_checks(k, s)
                 else:
                     r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
-                    if not c[PREFIXES]:
+                    if rarely(c[PREFIXES] != 0):
+                        if r[GROWN]:
+                            grow(k, s, r[GENERATION] + 1)
+                    else:
                         take(r, r[GROWN])
-                    elif r[GROWN]:
-                        grow(k, s, r[GENERATION] + 1)
             if r[PARTIAL] >= 0 and budget:
                 before = r[RUNNING]
                 budget -= _next_chunk(k, s, budget)
@@ -284,7 +287,7 @@ def schedule(k: Any, s: int, now: int) -> None:
             _admit_waiting(k, s, now, budget)
             admits = False
             if c[PROMPTS_APART] and not r[NEW_SEQUENCES]:
-                while _short(k, s):
+                while rarely(_short(k, s)):
                     preempt(k, s, 0)
                     made_room = True
                 if made_room and not r[RUNNING]:

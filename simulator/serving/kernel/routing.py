@@ -9,7 +9,7 @@ from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import steps_within, tree_set
 from simulator.serving.kernel.groups import keep_pace, least_busy, waiting_in
 from simulator.serving.kernel.prefixes import begin_sharing, remembering
-from simulator.serving.kernel.state import compiled, inlined
+from simulator.serving.kernel.state import compiled, inlined, rarely
 
 
 @inlined
@@ -21,7 +21,7 @@ def cut(k: Any, s: int, after_ps: int) -> None:
         if steps < r[STEPS]:
             r[STEPS] = steps
             r[PLAN_END] = r[PLAN_START] + steps * r[FIRST_PS] + r[GROWTH_PS] * (steps * (steps - 1) // 2)
-            if k.crowd[GROUPS] > 1:
+            if rarely(k.crowd[GROUPS] > 1):
                 keep_pace(k, s)
             tree_set(k.ends, s, r[PLAN_END])
 
@@ -75,7 +75,7 @@ def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
         return -1
     site = 0
     c = k.crowd
-    if c[SHARED]:
+    if rarely(c[SHARED] != 0):
         found = k.scratch[0]
         weight = k.shares[0]
         credit = k.shares[1]
@@ -113,7 +113,7 @@ def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
     k.turns[stage, site] = turn + 1
     if c[ROUTER] == ROUND_ROBIN:
         return int(candidates[turn % count])
-    if c[ROUTER] == PREFIX_AWARE:
+    if rarely(c[ROUTER] == PREFIX_AWARE):
         return remembering(k, candidates, count, q)
     best = candidates[0]
     least = k.replica[best, LOAD]
@@ -174,19 +174,19 @@ def _send(k: Any, q: int, s: int, after_ps: int) -> None:
     request = k.request[q]
     r = k.replica[s]
     waiting = r[WAITING]
-    if c[GROUPS] > 1:
+    if rarely(c[GROUPS] > 1):
         waiting = waiting_in(k, s)
     prompt = request[PROMPT]
     output = request[OUTPUT]
-    if r[ROLE] == PREFILL:
+    if rarely(r[ROLE] == PREFILL):
         runs = fits(c, r, prompt, 1) and _could_go_on(k, prompt, output)
     else:
         runs = fits(c, r, prompt, output)
     bound = c[MOST_QUEUED]
-    if not runs or (bound >= 0 and waiting >= bound):
+    if rarely(not runs) or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return
-    if c[GROUPS] > 1:
+    if rarely(c[GROUPS] > 1):
         s = least_busy(k, s)
     request[SLOT] = s
     c[QUEUED] += 1
@@ -252,7 +252,7 @@ def admit(k: Any, now: int) -> None:
     request[PREEMPTIONS] = 0
     request[ATTEMPTS] = 0
     begin(request)
-    if c[PREFIXES]:
+    if rarely(c[PREFIXES] != 0):
         p = k.prefixes
         sharer = p.sharer[q]
         at = c[ARRIVAL]
@@ -290,7 +290,7 @@ def let_in(k: Any, after_ps: int) -> bool:
 def deal(k: Any, now: int) -> None:
     """Deal out what waits at the door."""
     c = k.crowd
-    if c[MOST_IN_FLIGHT] >= 0:
+    if rarely(c[MOST_IN_FLIGHT] >= 0):
         let_in(k, now)
         return
     lobby = k.doors[0]

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numba import config, njit  # type: ignore[import-untyped,unused-ignore]
+from llvmlite import ir  # type: ignore[import-untyped,unused-ignore]
+from numba import config, njit, types  # type: ignore[import-untyped,unused-ignore]
+from numba.extending import intrinsic  # type: ignore[import-untyped,unused-ignore]
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -41,6 +43,26 @@ def entry(function: Callable[..., Any]) -> Any:
         # As compiled, whole numbers wrap without a word.
         return np.errstate(over="ignore")(function)
     return njit(**_OPTIONS, cache=True)(function)
+
+
+def _rarely(holds: bool) -> bool:
+    return holds
+
+
+def _expected_not(typing_context: Any, holds: Any) -> Any:
+    """Type and write `rarely`: the optimizer moves what follows out of the way of the rest."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bit = arguments[0].type
+        expect = builder.module.declare_intrinsic("llvm.expect", [bit], ir.FunctionType(bit, [bit, bit]))
+        return builder.call(expect, [arguments[0], bit(0)])
+
+    return types.boolean(types.boolean), write
+
+
+#: Return a condition that hardly ever holds, such as one of a feature that most services lack. Left
+#: to itself the optimizer takes a flag to be set, and every call hands the state over word by word.
+rarely: Final[Any] = _rarely if config.DISABLE_JIT else intrinsic(_expected_not)  # type: ignore[attr-defined,unused-ignore]
 
 
 def plain(function: Any) -> Any:
