@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from analysis.estimation.case_file import read_rows
 from analysis.estimation.serving import MeanStep, stage_profile
 from analysis.estimation.serving_cases import CaseReader
+from analysis.validation import MeasurementsMissing
 from analysis.validation.serving_points import measured_rows, measured_time_s
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import DatahallError
@@ -170,7 +171,12 @@ def phases(data: Path) -> Steady:
     found = []
     peak = 0.0
     columns = ("model", "hardware", "peak_power", "average_power", "prompt_time", "token_time", "e2e_time")
-    for row in read_rows(data / _SPLITWISE, columns)[1]:
+    path = data / _SPLITWISE
+    if not path.is_file():
+        raise MeasurementsMissing(
+            f"{path}: no such file; name the folder of measurements with --data or DATAHALL_DATA"
+        )
+    for row in read_rows(path, columns)[1]:
         watts, prompt, answer = (float(row[name]) for name in ("average_power", "prompt_size", "token_size"))
         if row["hardware"] != _SPLITWISE_GPU[0] or not watts or prompt > _LONGEST_PROMPT:
             continue
