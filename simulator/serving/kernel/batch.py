@@ -44,7 +44,8 @@ def end_row(k: Any, q: int, state: int, replica_id: int, site: int) -> None:
     row[9] = r[PROMPT]
     row[10] = r[OUTPUT]
     row[11] = r[PREEMPTIONS]
-    if rarely(c[PREFIXES] != 0):
+    # Without a hint to the optimizer, which Python cannot read: a command ends requests, too.
+    if c[PREFIXES] != 0:
         row[12] = max(0, k.prefixes.sharer[q, CACHED])
     k.totals[state, 0] += 1
     k.totals[state, 1] += r[PROMPT]

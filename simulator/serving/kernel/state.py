@@ -68,7 +68,7 @@ rarely: Final[Any] = _rarely if config.DISABLE_JIT else intrinsic(_expected_not)
 def plain(function: Any) -> Any:
     """Return the Python function of a compiled one, for a single call from outside.
 
-    Only for one that calls none of the others: those would be compiled, and not be cached.
+    Only for one that calls none of the others, `rarely` among them: they have no form for Python.
     """
     return getattr(function, "py_func", function)
 
