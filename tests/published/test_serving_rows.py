@@ -37,31 +37,60 @@ def mean(errors):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("group", "rows", "per_token", "first_token"),
+    ("group", "rows", "most"),
     [
-        ("vllm h100-sxm dense fp8 agg", 40, 0.10, 0.25),
-        ("vllm h200-sxm experts mxfp4 agg", 60, 0.07, 0.20),
-        ("vllm h200-sxm experts int4 agg", 40, 0.12, 0.15),
-        ("vllm b200 dense fp8 agg", 50, 0.09, 0.15),
-        ("vllm b200 dense nvfp4 agg", 50, 0.08, 0.16),
-        ("vllm b200 experts nvfp4 agg", 70, 0.10, 0.28),
-        ("vllm b200 experts fp8 agg", 120, 0.10, 0.22),
-        ("vllm h100-sxm experts fp8 agg", 30, 0.18, 0.30),
-        ("sglang h200-sxm experts fp8 agg", 60, 0.10, 0.30),
-        ("sglang b200 experts nvfp4 agg", 80, 0.15, 0.50),
-        ("trtllm h200-sxm experts fp8 agg", 30, 0.08, 0.45),
-        ("trtllm b200 experts mxfp4 agg", 80, 0.10, 0.25),
-        ("trtllm h100-sxm dense bf16 agg", 150, 0.09, 0.28),
-        ("trtllm h200-sxm dense fp8 agg", 60, 0.12, 0.16),
-        ("trtllm b200 dense fp8 agg", 60, 0.11, 0.12),
-        ("trtllm b200 dense nvfp4 agg", 60, 0.09, 0.16),
+        ("vllm h100-sxm dense fp8 agg", 40, 0.10),
+        ("vllm h200-sxm experts mxfp4 agg", 60, 0.07),
+        ("vllm h200-sxm experts int4 agg", 40, 0.12),
+        ("vllm b200 dense fp8 agg", 50, 0.09),
+        ("vllm b200 dense nvfp4 agg", 50, 0.08),
+        ("vllm b200 experts nvfp4 agg", 70, 0.10),
+        ("vllm b200 experts fp8 agg", 120, 0.10),
+        ("vllm h100-sxm experts fp8 agg", 30, 0.18),
+        ("sglang h200-sxm experts fp8 agg", 60, 0.10),
+        ("sglang b200 experts nvfp4 agg", 80, 0.15),
+        ("trtllm h200-sxm experts fp8 agg", 30, 0.08),
+        ("trtllm b200 experts mxfp4 agg", 80, 0.10),
+        ("trtllm h100-sxm dense bf16 agg", 150, 0.09),
+        ("trtllm h200-sxm dense fp8 agg", 60, 0.12),
+        ("trtllm b200 dense fp8 agg", 60, 0.11),
+        ("trtllm b200 dense nvfp4 agg", 60, 0.09),
     ],
 )
-def test_load_tests(groups, group, rows, per_token, first_token):
+def test_time_per_token_of_load_tests(groups, group, rows, most):
     points = groups[group]
     assert len(points) >= rows
-    assert mean(point.tpot_error for point in points) < per_token
-    assert mean(point.ttft_error for point in points) < first_token
+    assert mean(point.tpot_error for point in points) < most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("group", "most"),
+    [
+        ("vllm h100-sxm dense fp8 agg", 0.25),
+        pytest.param(
+            "vllm h200-sxm experts mxfp4 agg",
+            0.12,
+            marks=pytest.mark.xfail(strict=True, reason="17 % since the engines were refitted, 7.5 % before"),
+        ),
+        ("vllm h200-sxm experts int4 agg", 0.15),
+        ("vllm b200 dense fp8 agg", 0.15),
+        ("vllm b200 dense nvfp4 agg", 0.16),
+        ("vllm b200 experts nvfp4 agg", 0.28),
+        ("vllm b200 experts fp8 agg", 0.22),
+        ("vllm h100-sxm experts fp8 agg", 0.30),
+        ("sglang h200-sxm experts fp8 agg", 0.28),
+        ("sglang b200 experts nvfp4 agg", 0.50),
+        ("trtllm h200-sxm experts fp8 agg", 0.45),
+        ("trtllm b200 experts mxfp4 agg", 0.22),
+        ("trtllm h100-sxm dense bf16 agg", 0.28),
+        ("trtllm h200-sxm dense fp8 agg", 0.16),
+        ("trtllm b200 dense fp8 agg", 0.12),
+        ("trtllm b200 dense nvfp4 agg", 0.16),
+    ],
+)
+def test_time_to_first_token_of_load_tests(groups, group, most):
+    assert mean(point.ttft_error for point in groups[group]) < most
 
 
 @pytest.mark.slow

@@ -41,10 +41,17 @@ def test_more_work_is_never_cheaper(replica, tokens, batch, context):
     assert cost(tokens, batch, context, 100_000) > base
 
 
-def test_weights_make_a_plateau_and_arithmetic_a_slope(replica):
+@pytest.mark.xfail(
+    strict=True, reason="10.5 % with the fit's 15 passes of the hidden state a layer; they may be too many"
+)
+def test_weights_make_a_plateau(replica):
     table = replica.iteration.tokens_ps
-    assert table[32] < 1.15 * table[1]
-    assert table[8192] > 1.8 * table[4096] > 1.8 * table[2048]
+    assert table[32] < 1.1 * table[1]
+
+
+def test_arithmetic_makes_a_slope(replica):
+    table = replica.iteration.tokens_ps
+    assert table[8192] > 1.8 * table[4096] > 3.2 * table[2048]
 
 
 def test_a_host_that_starts_every_kernel_sets_the_least_time_of_a_wide_iteration(llama_70b, h100):
