@@ -121,11 +121,13 @@ class Patience:
 
     span_s: float
     tell: Callable[[str], None] = lambda _: None
-    begun_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._begun_s = time.monotonic()
 
     def is_spent(self) -> bool:
         """Return whether nothing more may be begun."""
-        return time.monotonic() - self.begun_s > self.span_s
+        return time.monotonic() - self._begun_s > self.span_s
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 from typing import Final
@@ -39,14 +39,14 @@ class Window:
     calls_per_s: float
 
 
-@dataclass
 class _Looks:
     """Readings with their moments, taken by a thread of its own."""
 
-    monitor: Monitor
-    at_s: list[float] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
-    stop: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self.at_s: list[float] = []
+        self.readings: list[Reading] = []
+        self.stop = threading.Event()
 
     def run(self) -> None:
         while not self.stop.is_set():

@@ -1,14 +1,12 @@
 """A played GPU: torch and NVML as modules, over one device whose clock sets its speed and its watts.
 
-Faithful in what code can get wrong: kernels are queued and take real time at the next wait, an event
+Faithful in what code can get wrong: kernels are queued and take (played) time at the next wait, an event
 tells nothing before that, FP8 wants its right operand column by column in multiples of 16, memory runs
 out, the power reading lags, locking needs permission, a slice has a UUID of its own.
 """
 
 from __future__ import annotations
 
-import threading
-import time
 import types
 import weakref
 from dataclasses import dataclass, field
@@ -16,6 +14,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from simulator.hardware.power_curve import ClockCurve
+from tests.unit.analysis.played_time import PlayedTime
+
+#: What every played device and whoever watches it live in.
+TIME = PlayedTime()
 
 #: What the played device does when its clock falls.
 CURVE = ClockCurve(voltage_slope=0.5, lowest_voltage_fraction=0.8, memory_sensitivity=0.2)
@@ -49,19 +51,13 @@ class FakeGpu:
     used_bytes: int = 0
     queued_s: float = 0.0
     done_s: float = 0.0
-    _last_work: float = -1.0
+    is_busy: bool = False
     _energy_j: float = 0.0
-    _at: float = field(default_factory=time.monotonic)
-    _lock: Any = field(default_factory=threading.RLock)
+    _at: float = field(default_factory=TIME.monotonic)
 
     @property
     def clock_fraction(self) -> float:
         return 1.0 if self.locked_mhz is None else self.locked_mhz / self.highest_mhz
-
-    @property
-    def is_busy(self) -> bool:
-        # Longer than a busy machine lets a test's threads wait for their turn.
-        return time.monotonic() - self._last_work < 0.5
 
     def power_w(self) -> float:
         if not self.is_busy:
@@ -69,11 +65,10 @@ class FakeGpu:
         return CURVE.power_w(self.busy_w, self.idle_w, self.clock_fraction)
 
     def energy_j(self) -> float:
-        with self._lock:
-            now = time.monotonic()
-            self._energy_j += self.power_w() * (now - self._at)
-            self._at = now
-            return self._energy_j
+        now = TIME.monotonic()
+        self._energy_j += self.power_w() * (now - self._at)
+        self._at = now
+        return self._energy_j
 
     def queue(self, flop: float, moved: float, corner: float = 8.0) -> None:
         """One kernel: a launch and a roofline with a round corner."""
@@ -88,15 +83,12 @@ class FakeGpu:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def wait(self) -> None:
-        """Let real time pass until the queue is empty; watts are those of work meanwhile."""
-        left_s = self.queued_s - self.done_s
-        end = time.monotonic() + left_s
-        while True:
-            self.energy_j()
-            self._last_work = time.monotonic()
-            if self._last_work >= end:
-                break
-            time.sleep(min(0.003, max(end - self._last_work, 1e-5)))
+        """Let time pass until the queue is empty; watts are those of work meanwhile."""
+        self.energy_j()
+        self.is_busy = True
+        TIME.sleep(self.queued_s - self.done_s)
+        self.energy_j()
+        self.is_busy = False
         self.done_s = self.queued_s
 
     def take(self, size: int) -> None:

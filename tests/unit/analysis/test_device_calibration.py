@@ -13,7 +13,7 @@ from subprocess import CompletedProcess
 import pytest
 from click.testing import CliRunner
 
-from analysis.calibration.device import session
+from analysis.calibration.device import clocks, measurements, session, watching
 from analysis.calibration.device.backend import CannotRun, Device, DeviceError
 from analysis.calibration.device.clocks import ClockLevel, fitted_curve, locked_clocks
 from analysis.calibration.device.device_profile import node_names, profile, refuse_foreign, write
@@ -31,7 +31,7 @@ from analysis.calibration.device.watching import Window
 from simulator.catalog.shelf import Catalog
 from simulator.cli.commands import datahall
 from simulator.hardware.power_curve import ClockCurve
-from tests.unit.analysis.fake_gpu import CURVE, FakeGpu, NVMLError, fake_nvml, fake_torch
+from tests.unit.analysis.fake_gpu import CURVE, TIME, FakeGpu, NVMLError, fake_nvml, fake_torch
 
 ON = date(2026, 11, 22)
 SIZES = Sizes(
@@ -50,6 +50,16 @@ FEW = replace(
     settle_s=0.01,
     watch_s=0.05,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def played_time():
+    """Let whoever watches a device live in the played devices' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (clocks, measurements, watching):
+            patch.setattr(module, "time", TIME)
+        patch.setattr(watching, "threading", TIME.threading)
+        yield
 
 
 @pytest.fixture
@@ -111,7 +121,7 @@ def test_the_command_writes_the_tiny_profile_and_a_second_time_over_it(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole(played_time):
     """Return a played H100 and a sitting with everything."""
     gpu = FakeGpu()
     with pytest.MonkeyPatch.context() as patch:
@@ -124,7 +134,7 @@ def test_a_sitting_finds_what_the_played_gpu_does(whole, tmp_path):
     gpu, sitting = whole
     found, catalog = sitting.found, Catalog.shipped()
     assert found.loads.idle.power_w == pytest.approx(gpu.idle_w, rel=0.02)
-    assert found.loads.products.power_w == pytest.approx(gpu.busy_w, rel=0.1)
+    assert found.loads.products.power_w == pytest.approx(gpu.busy_w, rel=1e-3)
     assert found.loads.products.reasons == ("power cap",)
     assert found.loads.products.clock_hz == 1980e6
     assert sitting.device.versions == {"torch": "2.8.0", "cuda": "12.8", "cudnn": "91002"}
@@ -250,7 +260,7 @@ def test_a_gpu_without_an_energy_counter_is_watched_by_its_power_reading(machine
     assert found.clocks.said == "not locked: nobody asked for it (--clocks)"
     assert gpu.locks == []
     assert products.power_w == products.looks_w
-    assert products.power_w == pytest.approx(gpu.busy_w, rel=0.1)
+    assert products.power_w == pytest.approx(gpu.busy_w, rel=1e-3)
 
 
 def test_a_gpu_that_tells_no_watts_is_timed_all_the_same(machine, tmp_path):
@@ -500,7 +510,7 @@ def test_shares_of_the_data_sheet_stand_beside_the_shipped_coefficients(whole):
     assert rows["products bf16, law's peak"].ratio == pytest.approx(made.fits["bf16"].peak / 0.82)
     assert rows["decode attention"].ratio == pytest.approx(made.cache_fraction / 0.91)
     assert rows["watts idle"].shipped == 72.0
-    assert rows["watts of products"].ratio == pytest.approx(640 / (0.92 * 700), rel=0.1)
+    assert rows["watts of products"].ratio == pytest.approx(640 / (0.92 * 700), rel=1e-3)
     assert rows["power above idle at 50%"].shipped > 0.0
     text = list(lines(made))
     assert max(map(len, text)) <= 100
