@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from simulator.serving.batch_rule import ENGINES
 from simulator.serving.compiled_crowd import CompiledCrowd
-from simulator.serving.compiled_fleet import CHOICES
 from simulator.serving.crowd import (
     AddReplica,
     Limit,
@@ -26,6 +25,7 @@ from simulator.serving.crowd import (
     Stop,
     Watch,
 )
+from simulator.serving.crowd_arrays import CHOICES
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin
 from simulator.serving.service_rules import ServiceRules
