@@ -295,39 +295,49 @@ def _quality(material: Material) -> str:
 
 def _peaks(material: Material) -> str:
     """Return peaks of GPU power apart from means, for breakers and supplies."""
-    rows = [
-        [
-            service["name"],
-            digits(service.get("gpu_power_mean_w_per_gpu"), 3),
-            _in_phase(service, "idle"),
-            _in_phase(service, "decode"),
-            _in_phase(service, "mixed"),
-            _in_phase(service, "prefill"),
-            digits(service.get("gpu_power_largest_w_per_gpu"), 3),
-            digits(service.get("prefill_to_decode_power_ratio"), 3),
-            digits(service.get("gpu_power_largest_to_mean_ratio"), 3),
-            digits(_kilowatts(service.get("gpu_power_mean_w")), 3),
-            digits(_kilowatts(service.get("gpu_power_peak_5min_w")), 3),
-            digits(service.get("gpu_power_peak_to_mean_ratio"), 3),
-        ]
+    found = [
+        service
         for service in material.digest["services"]
         if service.get("gpu_power_mean_w_per_gpu") is not None
     ]
-    if not rows:
+    if not found:
         return ""
-    heads = ["Service", "Mean, W a GPU", "Idle", "Decode", "Mixed", "Prefill", "Largest, W a GPU",
-             "Largest to decode", "Largest to mean", "All GPUs, mean kW", "All GPUs, top 5 min kW",
-             "Peak to mean"]  # fmt: skip
+    each = table(
+        ["Service", "Mean W", "Idle W", "Decode W", "Mixed W", "Prefill W", "Largest W"],
+        [
+            [
+                service["name"],
+                digits(service.get("gpu_power_mean_w_per_gpu"), 3),
+                *(_in_phase(service, phase) for phase in ("idle", "decode", "mixed", "prefill")),
+                digits(service.get("gpu_power_largest_w_per_gpu"), 3),
+            ]
+            for service in found
+        ],
+    )
+    together = table(
+        ["Service", "Largest to decode", "Largest to mean", "All GPUs, mean", "Top 5 min", "Top to mean"],
+        [
+            [
+                service["name"],
+                digits(service.get("prefill_to_decode_power_ratio"), 3),
+                digits(service.get("gpu_power_largest_to_mean_ratio"), 3),
+                _kilowatts(service.get("gpu_power_mean_w")),
+                _kilowatts(service.get("gpu_power_peak_5min_w")),
+                digits(service.get("gpu_power_peak_to_mean_ratio"), 3),
+            ]
+            for service in found
+        ],
+    )
     said = [
         "Boundary: the GPUs of its replicas alone. Prefill comes in bursts of an iteration, so breakers and "
         "supplies see more than any mean; replicas do not read prompts at the same instant, so all together "
-        "are smoother than one. Watts of a GPU by what its iterations held and shares of the replicas' time "
-        "are metered; a flow has no iterations, its watts are those of the model at the mean batch.",
+        "are smoother than one. Watts are those of one GPU by what its iterations held, with shares of the "
+        "replicas' time, both metered; a flow has no iterations: its watts are modelled at the mean batch.",
         "Published for an H100 that serves: prefill bursts of 2.4 times the average, to hold against largest "
         "to mean (InferenceX, issue 828); for A100s that answer one prompt at a time, peaks of 1.4 (two "
         "GPUs) to 2.3 times the average (eight) (Splitwise's measurements of Llama 2 70B).",
     ]
-    return "<h3>Peaks of power</h3>" + table(heads, rows) + paragraphs(said)
+    return "<h3>Peaks of power</h3>" + each + together + paragraphs(said)
 
 
 def _in_phase(service: Mapping[str, Any], phase: str) -> str:
@@ -337,8 +347,8 @@ def _in_phase(service: Mapping[str, Any], phase: str) -> str:
     return watts if share is None else f"{watts} ({percent(share)})"
 
 
-def _kilowatts(watts: float | None) -> float | None:
-    return None if watts is None else watts / 1000.0
+def _kilowatts(watts: float | None) -> str:
+    return digits(None, 3) if watts is None else f"{digits(watts / 1000.0, 3)} kW"
 
 
 def _by_boundary(material: Material) -> str:
