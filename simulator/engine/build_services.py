@@ -1,4 +1,4 @@
-"""The services of a scenario: crowds, request sources and what a replica costs and needs."""
+"""The services of a scenario: their crowds, and what a replica costs and needs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy as np
 from simulator.cluster.allocation import Placement
 from simulator.engine.behaviour import Behaviour
 from simulator.engine.build_jobs import JobBuilder
+from simulator.engine.build_requests import RequestBuilder
 from simulator.engine.world import ServicePlan
-from simulator.foundation.errors import BuildError, CatalogError
+from simulator.foundation.errors import BuildError
 from simulator.foundation.step_series import StepSeries
-from simulator.foundation.units import HOUR_S, render
+from simulator.foundation.units import HOUR_S
 from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of, weight_bytes_per_gpu
 from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
 from simulator.performance.serving import ServingProfile, serving_profile
 from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture, served_name
+from simulator.scenario.served_queues import queues_of
 from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
 from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
@@ -31,22 +33,10 @@ from simulator.serving.full_crowd import COMPILED_FROM, COMPILED_FROM_SHARED, Fo
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.thinned import ThinnedCrowd
 from simulator.serving.twin import TwinCrowd
-from simulator.workload.demand import Demand
-from simulator.workload.lengths import Lengths, LoggedLengths, LognormalLengths
-from simulator.workload.request_log import read_requests
-from simulator.workload.requests import DrawnRequests, LoggedRequests, RequestSource, RequestTable
-from simulator.workload.user_loop import UserLoop
+from simulator.workload.requests import LoggedRequests, RequestTable
 
 #: Requests whose lengths and tiers stand for all in mode fluid.
 _SAMPLE: Final = 4096
-
-#: Most requests that are simulated one by one; what they take, for the message that refuses more:
-#: requests per second of computing with files written, and bytes of a row of requests.parquet.
-_MOST_REQUESTS: Final = 5e9
-_REQUESTS_PER_S: Final = 4e5
-_ROW_BYTES: Final = 40.0
-#: Most users of a closed loop.
-_MOST_USERS: Final = 1e7
 
 _FLOW: Final = Form("flow", "mode fluid")
 
@@ -60,7 +50,7 @@ class ServiceBuilder:
     def __init__(self, jobs: JobBuilder) -> None:
         self.jobs = jobs
         self.scenario = jobs.scenario
-        self._logs: dict[str, RequestTable] = {}
+        self.requests = RequestBuilder(jobs)
 
     def build(self) -> list[ServicePlan]:
         """Return one plan a service, in the order of the scenario."""
@@ -69,7 +59,7 @@ class ServiceBuilder:
     def _plan(self, service: Service) -> ServicePlan:
         jobs, catalog = self.jobs, self.scenario.catalog
         architecture = served_architecture(service, self.scenario.catalog)
-        queues = self._queues(service)
+        queues = queues_of(service, self.scenario)
         pools = [pool for queue in queues for pool in jobs.pools_of(queue)]
         if service.disaggregated and len({jobs.pools[pool].facts.site for pool in pools}) > 1:
             raise BuildError(
@@ -86,7 +76,7 @@ class ServiceBuilder:
         kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers
         self._check_mode(service)
-        self._check_count(service)
+        self.requests.check_count(service)
         profiles: dict[int, ServingProfile] = {}
 
         def profile(pool: int) -> ServingProfile:
@@ -170,7 +160,7 @@ class ServiceBuilder:
             tpot_slo_s=tuple(tier.tpot_slo_s or math.inf for tier in tiers),
             rule=rule,
             router=service.router.build(),
-            piece_tokens=self._piece_tokens(service, rule),
+            piece_tokens=self.requests.piece_tokens(service, rule),
             kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
             attention_data_parallel=service.attention_data_parallel,
             transfer_bytes_per_s=nic * service.gpus_per_replica if split and nic else math.inf,
@@ -192,7 +182,7 @@ class ServiceBuilder:
             cold_start_s = math.fsum(length_s for _, length_s in cold_phases)
         last_arrival_s = math.inf
         if not math.isfinite(jobs.horizon_s):
-            last_arrival_s = float(self._log(service).arrived_s[-1])
+            last_arrival_s = float(self.requests.log(service).arrived_s[-1])
         crowd, form = self._crowd(service, rules, minimum)
         if service.admission is not None:
             admission = service.admission
@@ -253,11 +243,11 @@ class ServiceBuilder:
     def _check_cache(self, service: Service, rule: BatchRule, most_blocks: int) -> None:
         """Refuse a cache or a budget that no request of a log, nor the mean one of a demand, fits."""
         if service.path is not None:
-            log = self._log(service)
+            log = self.requests.log(service)
             prompts, outputs = log.prompt_tokens.tolist(), log.output_tokens.tolist()
             said = "no request of its log"
         else:
-            lengths = self._lengths(service)
+            lengths = self.requests.lengths(service)
             prompts = [math.ceil(lengths.mean_prompt_tokens)]
             outputs = [math.ceil(lengths.mean_output_tokens)]
             said = "not even the mean request"
@@ -267,31 +257,6 @@ class ServiceBuilder:
                 f"tokens and a budget of {rule.token_budget} tokens an iteration; it would refuse them: "
                 "give more kv_blocks, memory or budget, or a smaller model"
             )
-
-    def _queues(self, service: Service) -> tuple[str, ...]:
-        """Return the queues that replicas are dealt to: the service's own, or one for each site."""
-        if service.queue is not None:
-            if service.sites:
-                raise BuildError(
-                    f"workloads.{service.name}: `queue` says where its replicas run, and so does `sites`; "
-                    "give one of them"
-                )
-            return (service.queue,)
-        queues = self.scenario.queues
-        if not service.sites:
-            return (queues[0].name,)
-        found = []
-        for site in service.sites:
-            at_site = [
-                queue.name for queue in queues if all(pool.partition(".")[0] == site for pool in queue.pools)
-            ]
-            if not at_site:
-                raise BuildError(
-                    f"workloads.{service.name}: no queue has pools at {site} and nowhere else; "
-                    f"known: {', '.join(queue.name for queue in queues)}"
-                )
-            found.append(at_site[0])
-        return tuple(found)
 
     def _check_mode(self, service: Service) -> None:
         """Refuse what a service in another mode than full cannot show."""
@@ -328,20 +293,20 @@ class ServiceBuilder:
             rng = streams.stream(f"service/{service.name}/tables")
             if service.path is not None:
                 end_s = self.jobs.horizon_s
-                log = LoggedRequests(self._log(service), end_s).table
+                log = LoggedRequests(self.requests.log(service), end_s).table
                 rate_per_s = _hourly_rate_per_s(log, rules.origin_s, end_s)
                 return FluidCrowd(rules, rate_per_s, log, rng), _FLOW
-            rate_per_s = self._rate_per_s(service)
+            rate_per_s = self.requests.rate_per_s(service)
             # Lengths and tiers of requests as they would come; when they come does not matter.
-            drawn = self._drawn(service, StepSeries.constant(1.0, 2.0 * _SAMPLE))
+            drawn = self.requests.drawn(service, StepSeries.constant(1.0, 2.0 * _SAMPLE))
             return FluidCrowd(rules, rate_per_s, drawn.next_block(_SAMPLE), rng), _FLOW
         if service.demand is not None and service.demand.think_time_s is not None:
             self.jobs.notes.append(
                 f"{service.name}: users in a closed loop ask when they were answered, so it runs on the "
                 "readable twin, request by request"
             )
-            return TwinCrowd(rules, self._users(service)), Form("twin", "users in a closed loop")
-        expected = self._expected_requests(service)
+            return TwinCrowd(rules, self.requests.users(service)), Form("twin", "users in a closed loop")
+        expected = self.requests.expected(service)
         if service.mode == "thinned":
             expected *= service.thin_fraction
         apart, tabulated = service.disaggregated is not None, service.engine.iteration_table is not None
@@ -353,7 +318,7 @@ class ServiceBuilder:
             self.jobs.notes.append(
                 f"{service.name}: {form.reason}, so it runs on the readable twin, some {speed} a second"
             )
-        source = self._source(service)
+        source = self.requests.source(service)
         if service.mode == "thinned":
             share = service.thin_fraction
             thinned = ThinnedCrowd(
@@ -362,156 +327,6 @@ class ServiceBuilder:
             return thinned, form
         full = full_crowd(rules, source, expected_requests=expected, apart=apart, tabulated=tabulated)
         return full, form
-
-    def _expected_requests(self, service: Service) -> float:
-        """Return how many requests will come, about."""
-        if service.path is not None:
-            return float(np.searchsorted(self._log(service).arrived_s, self.jobs.horizon_s, side="right"))
-        return float(self._rate_per_s(service).integral())
-
-    def _check_count(self, service: Service) -> None:
-        """Refuse before the first one more requests than any machine works through."""
-        where, demand = f"workloads.{service.name}.demand", service.demand
-        if demand is None or service.mode == "fluid":
-            return
-        if demand.think_time_s is not None:
-            assert demand.users is not None
-            if demand.users > _MOST_USERS:
-                raise BuildError(
-                    f"{where}: {demand.users:,.0f} users in a closed loop are followed one by one; expected "
-                    f"at most {_MOST_USERS:,.0f}: give them `requests_per_user` in place of `think_time`"
-                )
-            return
-        many = service.thin_fraction * self._expected_requests(service)
-        if many > _MOST_REQUESTS:
-            raise BuildError(
-                f"{where}: about {render(many, '')} requests would be simulated one by one, "
-                f"{render(many / _REQUESTS_PER_S, 's')} of computing and "
-                f"{render(_ROW_BYTES * many, 'bytes')} of rows; expected at most "
-                f"{_MOST_REQUESTS:,.0f}: shorten the run, ask for less, or "
-                "give `mode: thinned` a smaller `thin`, or `mode: fluid`"
-            )
-
-    def _users(self, service: Service) -> UserLoop:
-        """Return the users of a service in a closed loop."""
-        demand = service.demand
-        assert demand is not None
-        assert demand.users is not None
-        assert demand.think_time_s is not None
-        return UserLoop(
-            int(demand.users),
-            demand.think_time_s,
-            self._lengths(service),
-            self.jobs.streams,
-            service.name,
-            tier_shares=tuple(tier.share_fraction for tier in service.tiers) or (1.0,),
-            end_s=self.jobs.horizon_s,
-        )
-
-    def _source(self, service: Service) -> RequestSource:
-        """Return where the requests of the whole service come from."""
-        if service.path is not None:
-            return LoggedRequests(self._log(service), self.jobs.horizon_s)
-        return self._drawn(service, self._rate_per_s(service))
-
-    def _log(self, service: Service) -> RequestTable:
-        assert service.path is not None
-        if service.name not in self._logs:
-            tiers = tuple(tier.name for tier in service.tiers)
-            self._logs[service.name] = read_requests(Path(service.path), tiers)
-        return self._logs[service.name]
-
-    def _piece_tokens(self, service: Service, rule: BatchRule) -> int:
-        """Return the tokens of a named piece of the prompts; 0 where they share nothing."""
-        named = service.path is not None and rule.keeps_blocks
-        prefixes = self._log(service).prefixes if named else None
-        if prefixes is not None:
-            return prefixes.tokens
-        if service.router.name == "prefix-aware":
-            raise BuildError(
-                f"workloads.{service.name}.router: prefix-aware has no effect: nothing is known of what "
-                "prompts begin with; it needs a log with prefixes (Mooncake's hash_ids), an engine that "
-                "caches them (vllm-v1, or prefix_caching)"
-            )
-        return 0
-
-    def _drawn(self, service: Service, rate_per_s: StepSeries) -> DrawnRequests:
-        assert service.demand is not None
-        return DrawnRequests(
-            rate_per_s,
-            self._lengths(service),
-            self.jobs.streams,
-            service.name,
-            tier_shares=tuple(tier.share_fraction for tier in service.tiers) or (1.0,),
-            arrivals=service.demand.arrivals,
-            cv=service.demand.cv,
-        )
-
-    def _rate_per_s(self, service: Service) -> StepSeries:
-        """Return the requests per second that are asked for."""
-        try:
-            return self._asked_per_s(service)
-        except CatalogError as error:
-            raise BuildError(f"workloads.{service.name}.demand: {error}") from None
-
-    def _asked_per_s(self, service: Service) -> StepSeries:
-        jobs, demand = self.jobs, service.demand
-        assert demand is not None
-        shape = jobs.scenario.catalog.shape(demand.shape) if demand.shape != "flat" else None
-        rhythm = (shape, demand.peak_to_mean, demand.doubling_s)
-        if demand.requests_per_s is not None:
-            wanted = Demand(demand.requests_per_s, *rhythm)
-        elif demand.tokens_per_s is not None:
-            mean_tokens = self._lengths(service).mean_output_tokens
-            wanted = Demand.of_tokens(demand.tokens_per_s, mean_tokens, *rhythm)
-        elif demand.users is not None:
-            assert demand.requests_per_user_per_s is not None
-            wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, *rhythm)
-        else:
-            assert demand.gpu_seconds_per_s is not None
-            wanted = Demand.of_gpu_time(
-                demand.gpu_seconds_per_s,
-                self._gpu_s_per_request(service, self._lengths(service)),
-                *rhythm,
-            )
-        return wanted.rate_per_s(jobs.scenario.calendar, jobs.horizon_s)
-
-    def _lengths(self, service: Service) -> Lengths:
-        choice = service.lengths
-        assert choice is not None
-        if choice.name is not None:
-            return LognormalLengths(self.scenario.catalog.lengths(choice.name))
-        if choice.path is not None:
-            log = read_requests(Path(choice.path))
-            return LoggedLengths(log.prompt_tokens, log.output_tokens)
-        if choice.prompt_mean is None or choice.output_mean is None:
-            raise BuildError(
-                f"workloads.{service.name}.lengths: give a catalog name, or prompt_mean and output_mean"
-            )
-        return LognormalLengths.from_means(
-            choice.prompt_mean,
-            choice.output_mean,
-            prompt_median_tokens=choice.prompt_median,
-            output_median_tokens=choice.output_median,
-            correlation=choice.correlation,
-        )
-
-    def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
-        """Return the GPU-seconds of a mean request at the batch a busy replica runs. [s]"""
-        jobs = self.jobs
-        architecture = served_architecture(service, self.scenario.catalog)
-        _, gpu = jobs.machine(jobs.pools_of(self._queues(service)[0])[0])
-        profile = serving_profile(
-            architecture,
-            gpu,
-            tensor_parallel=service.tensor_parallel,
-            attention_data_parallel=service.attention_data_parallel,
-            precision=service.engine.precision,
-        )
-        batch = 64 * service.attention_data_parallel
-        context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
-        step_s = profile.roofline.iteration_ps(batch, batch, int(batch * context)) / 1e12
-        return step_s * lengths.mean_output_tokens / batch * service.gpus_per_replica
 
 
 def _hourly_rate_per_s(log: RequestTable, origin_s: float, end_s: float) -> StepSeries:

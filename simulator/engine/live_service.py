@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from simulator.cluster.allocation import Placement
 from simulator.decisions import Remember, Scale, ServiceView
+from simulator.engine.cold_starts import ColdStarts
 from simulator.engine.world import ServicePlan
 from simulator.foundation.time_grid import Priority, snap_up
 from simulator.serving.crowd import (
@@ -76,9 +76,7 @@ class LiveService:
         self._drained: list[int] = []
         self._timer = engine.clock.timer(self._control, Priority.CONTROL)
         self._epoch = engine.clock.timer(self._declare, Priority.CONTROL)
-        #: (when, job, phase) of cold starts under way, soonest first.
-        self._colds: list[tuple[float, int, int]] = []
-        self._cold = engine.clock.timer(self._next_phases, Priority.CONTROL)
+        self.cold_starts = ColdStarts(engine, plan.cold_phases, self.wanted)
         self._all_came = engine.clock.timer(self._watch_for_the_end, Priority.CONTROL)
         self._ending = False
         #: Output tokens of the requests that a replica finished, by job; only where every request
@@ -323,34 +321,9 @@ class LiveService:
 
     # ------------------------------------------------------------------ one replica
 
-    def loading(self, job: int) -> None:
-        """Tell the phases of a cold start as they begin."""
-        begin_s = self.engine.clock.environment.now
-        for phase, (_, length_s) in enumerate(self.plan.cold_phases):
-            heappush(self._colds, (begin_s, job, phase))
-            begin_s = snap_up(begin_s + length_s)
-        self._next_phases()
-
-    def _next_phases(self) -> None:
-        """Record the phases that begin now, of replicas that were not taken away meanwhile."""
-        now_s = self.engine.clock.environment.now
-        while self._colds and self._colds[0][0] <= now_s:
-            _, job, phase = heappop(self._colds)
-            if job in self.wanted:
-                self._tell_phase(job, *self.plan.cold_phases[phase])
-        if self._colds:
-            self._cold.arm(self._colds[0][0])
-
-    def _tell_phase(self, job: int, what: str, length_s: float) -> None:
-        board, now_s = self.engine.board, self.engine.clock.environment.now
-        self.engine.recorder.events.add(
-            now_s, "cold start", what, board.job_id[job], "began", 0.0, "", length_s
-        )
-
     def ready(self, job: int) -> None:
         """Let a warm replica take requests."""
-        if self.plan.cold_phases and self.engine.board.started_s[job] < self.engine.clock.environment.now:
-            self._tell_phase(job, "ready", math.nan)
+        self.cold_starts.end(job)
         board, number = self.engine.board, self.number_of[job]
         placement = board.placement[job]
         assert placement is not None

@@ -63,7 +63,7 @@ class Services:
 
     def loading(self, job: int) -> None:
         """Follow a replica through its cold start."""
-        self._of_job[job].loading(job)
+        self._of_job[job].cold_starts.begin(job)
 
     def failed(self, job: int) -> None:
         """Lose a replica whose node failed."""

@@ -31,7 +31,8 @@ from simulator.scenario.fields import (
     mistake,
 )
 from simulator.scenario.kinds import ByKind
-from simulator.scenario.services import Precision, Service
+from simulator.scenario.service_engine import Precision
+from simulator.scenario.services import Service
 
 TenantField = Annotated[Literal["user", "group", "executable", "queue", "partition"], OneOf()]
 ZeroStage = Annotated[int, Measure("", high=3, whole=True)]

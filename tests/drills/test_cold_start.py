@@ -36,6 +36,9 @@ def test_phases_follow_one_another_and_requests_wait_for_the_last(tmp_path):
     events = [row for row in run.table("events").to_pylist() if row["kind"] == "cold start"]
     assert [row["what"] for row in events] == ["provision", "weights", "compile", "warm-up", "ready"]
     assert [row["time_s"] for row in events] == pytest.approx([0.0, 10.0, 12.0, 32.0, 37.0], abs=0.02)
+    assert [row["outcome"] for row in events] == [*["began"] * 4, "ended"]
+    # Of a phase how long it will take, of their end how long all of them took.
+    assert [row["value"] for row in events] == pytest.approx([10.0, 2.0, 20.0, 5.0, 37.0], abs=0.02)
     started = run.table("requests")["prefill_started_s"].to_pylist()
     assert min(started) == pytest.approx(events[-1]["time_s"], abs=1e-5)
     # Those 37 of 120 seconds are held by the service and answer nobody, and it pays for them.
