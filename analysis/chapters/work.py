@@ -258,6 +258,7 @@ def services(material: Material) -> str:
     return (
         table(columns, rows, text_columns=3)
         + table(heads, tiers)
+        + _fates(found)
         + material.figure("distribution")
         + material.figure("latency")
         + paragraphs([said, words])
@@ -277,6 +278,16 @@ def _met(service: Mapping[str, Any]) -> str:
         return "no promise"
     rate = digits(service.get("goodput_requests_per_s"), 3)
     return f"{percent(service.get('slo_attainment_fraction'))}, {rate}/s"
+
+
+def _fates(services: Sequence[Mapping[str, Any]]) -> str:
+    """Return what became of every request."""
+    names = ("requests_arrived", "requests", "requests_in_flight", "requests_turned_away", "requests_failed",
+             "requests_retried")  # fmt: skip
+    return table(
+        ["Requests", "Arrived", "Answered", "In flight", "Turned away", "Failed", "Begun again"],
+        [[service["name"], *(count_text(service.get(name)) for name in names)] for service in services],
+    )
 
 
 def _quality(material: Material) -> str:

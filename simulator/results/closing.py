@@ -164,9 +164,11 @@ def _service(service: Mapping[str, Any]) -> list[str]:
     tiers = ", ".join(
         f"{tier['tier']} {_pair(tier.get('ttft_p50_s'), tier.get('ttft_p99_s'))}" for tier in service["tiers"]
     )
-    said = [
-        f"{service['name']}: {render(service.get('requests') or 0.0, '')} requests; TTFT p50/p99 {tiers}",
-    ]
+    lost = (service.get("requests_turned_away") or 0.0) + (service.get("requests_failed") or 0.0)
+    answered = render(service.get("requests") or 0.0, "")
+    if lost:
+        answered = f"{answered} of {render(service['requests_arrived'], '')}"
+    said = [f"{service['name']}: {answered} requests; TTFT p50/p99 {tiers}"]
     tpot = f"TPOT {_pair(service.get('tpot_p50_s'), service.get('tpot_p99_s'))}"
     verdict = str(service.get("stability") or "no request").upper()
     headroom = service.get("headroom_fraction")

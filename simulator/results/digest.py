@@ -490,6 +490,7 @@ def _watch(run: Run, found: Mapping[str, Any]) -> list[str]:
         for service in found["services"]
         if service.get("stability") not in (None, "stable")
     ]
+    said += [line for service in found["services"] for line in _unanswered(run, service)]
     for limit in found["limits"]:
         of = f" of {limit['of']}" if limit["of"] else ""
         if limit["passed"] is None:
@@ -506,6 +507,23 @@ def _watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     if unset:
         said.append(f"{unset} of {total} {DEFAULTS}")
     return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
+
+
+def _unanswered(run: Run, service: Mapping[str, Any]) -> list[str]:
+    """Say how many requests got no answer, and why: percentiles know nothing of them."""
+    name, came = service["name"], service.get("requests_arrived") or 0.0
+    away, failed = service.get("requests_turned_away") or 0.0, service.get("requests_failed") or 0.0
+    workloads = run.provenance["scenario"].get("workloads") or ()
+    bounded = any(said["name"] == name and said.get("admission") for said in workloads)
+    why = "longer than its engine takes (token_budget where prompts are not cut, kv_blocks)"
+    if bounded:
+        why = f"more than its admission lets wait, or {why}"
+    said = [f"{name}: {away:,.0f} of {came:,.0f} requests turned away, {why}"] if away else []
+    if failed:
+        said.append(
+            f"{name}: {failed:,.0f} of {came:,.0f} requests failed: they lost their replicas too often"
+        )
+    return said
 
 
 def _defaults(run: Run) -> tuple[int, int]:

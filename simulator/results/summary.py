@@ -69,6 +69,15 @@ _SOURCES: Final[Mapping[str, str]] = {
     "max_ramp_w_per_s": "power.parquet",
 }
 
+#: What became of requests that were not answered -> the counter of it.
+_FATES: Final[Mapping[str, str]] = {
+    "requests_arrived": "requests_in",
+    "requests_in_flight": "in_flight",
+    "requests_turned_away": "shed",
+    "requests_failed": "failed",
+    "requests_retried": "retried",
+}
+
 
 def summary(record: Record, books: Books) -> dict[str, Any]:
     """Return the flat names of ``summary.json``; numbers, a word (stability), or None."""
@@ -186,6 +195,8 @@ def _service(record: Record, service: ServiceRecord, books: Books, account: Serv
     numbers = {name: said.get(name) for name in SERVICE}
     if said.get("stability") is not None:
         numbers["stability"] = over_the_whole(said["stability"], said.get("ttft_p99_s") or math.nan)
+    for name, counter in _FATES.items():
+        numbers[name] = service.counters.get(counter)
     numbers["tokens_per_s"] = tokens / horizon_s
     if "requests_within_slo" in said:
         numbers["goodput_requests_per_s"] = float(said["requests_within_slo"]) / horizon_s

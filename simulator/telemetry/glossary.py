@@ -104,6 +104,15 @@ TRAINING: Final[dict[str, Term]] = {
 #: The part after `service.<name>.` -> what it means.
 SERVICE: Final[dict[str, Term]] = {
     "requests": Term("", "finished requests, weighted", "modelled", "requests answered"),
+    "requests_arrived": Term("", "whole run, weighted", "modelled", "requests that came"),
+    "requests_in_flight": Term("", "end of the run, weighted", "modelled", "requests waiting or served then"),
+    "requests_turned_away": Term(
+        "", "whole run, weighted", "modelled", "too long for the engine, or more than admission allows"
+    ),
+    "requests_failed": Term(
+        "", "whole run, weighted", "modelled", "lost more replicas than they had retries"
+    ),
+    "requests_retried": Term("", "whole run, weighted", "modelled", "began again after losing a replica"),
     "tokens_out": Term("", "finished requests, weighted", "modelled", "output tokens"),
     "tokens_per_s": Term("1/s", "finished requests over the run", "modelled", "output tokens per second"),
     "goodput_requests_per_s": Term(

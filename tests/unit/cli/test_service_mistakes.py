@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 from click.testing import CliRunner
@@ -105,3 +106,34 @@ def test_a_log_cut_inside_its_gzip_names_the_line(tmp_path, monkeypatch):
     assert "cut.csv.gz:" in told.stderr
     assert "ends early" in told.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["cut.csv.gz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "away", "why"),
+    [
+        ("engine={policy: vllm-v0, token_budget: 256}", 2, ", longer than its engine takes (token_budget"),
+        ("admission.queued_per_replica=1", 8, ", more than its admission lets wait, or longer"),
+    ],
+)
+def test_requests_that_are_turned_away_are_told(tmp_path, monkeypatch, change, away, why):
+    """Of ten at once two are longer than 256 tokens; or one is served, one waits, eight must go."""
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{0.001 * number},{300 if number in (3, 7) else 20},5\n" for number in range(10))
+    (tmp_path / "log.csv").write_text("arrived_s,prompt_tokens,output_tokens\n" + rows)
+    told = CliRunner().invoke(
+        datahall,
+        ["run", REPLAY, "workloads.0.path=log.csv", "workloads.0.engine.max_sequences=1", "-o", "out",
+         f"workloads.0.{change}"],
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    counts = {
+        fate: summary[f"service.log.{fate}"]
+        for fate in ("requests", "requests_arrived", "requests_turned_away", "requests_in_flight")
+    }
+    assert counts == {
+        "requests": 10 - away, "requests_arrived": 10, "requests_turned_away": away, "requests_in_flight": 0,
+    }  # fmt: skip
+    assert f"log: {10 - away} of 10 requests; TTFT" in told.stdout
+    assert f"log: {away} of 10 requests turned away{why}" in " ".join(told.stdout.split())
+    assert f">{away}</td>" in (tmp_path / "out" / "report.html").read_text()
