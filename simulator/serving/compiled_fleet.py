@@ -17,7 +17,7 @@ from simulator.serving.leap import run_ps, steps_within
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.power_meter import DECODE, MIXED, MeterBin
 from simulator.serving.replica_roll import ReplicaRoll
-from simulator.serving.stability import most_at_once, saturated_rate_per_s
+from simulator.serving.saturation import MeanRequest, Saturated, sustained_per_s
 
 Ints = NDArray[np.int64]
 
@@ -401,27 +401,19 @@ class CompiledFleet:
         replica = self.k.replica[self.slots()]
         return int(np.sum(replica[:, kernel.ITERATIONS])), int(np.sum(replica[:, kernel.PLANS]))
 
-    def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
-        *entry, decode = self._open
-        stages: dict[str, float] = {}
-        for slot in (*(slot for door in entry for slot in door), *decode):
-            r = self.k.replica[self.rows_of(slot).start]
-            most = int(r[kernel.MOST_SEQUENCES])
-            if slot not in decode:
-                most = most_at_once(most, self._max_concurrency, self._groups)
-            rate_per_s = saturated_rate_per_s(
+    def capacity_per_s(self, request: MeanRequest) -> float:
+        """Return requests per second of such lengths that the open replicas sustain. [1/s]"""
+        rows = [self.k.replica[self.rows_of(slot).start] for door in self._open for slot in door]
+        replicas = [
+            Saturated(
+                _ROLES[r[kernel.ROLE]],
                 self._costs[r[kernel.COST]],
-                self._rule,
-                most,
+                int(r[kernel.MOST_SEQUENCES]),
                 int(r[kernel.BLOCKS]),
-                role=_ROLES[r[kernel.ROLE]],
-                prompt_tokens=prompt_tokens,
-                output_tokens=output_tokens,
             )
-            stage = "decode" if r[kernel.ROLE] == kernel.DECODE else "entry"
-            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self._groups
-        return min(stages.values(), default=0.0)
+            for r in rows
+        ]
+        return sustained_per_s(replicas, self._rule, self._max_concurrency, request)
 
     # power -----------------------------------------------------------------------------------
 

@@ -197,11 +197,16 @@ class CrowdBooks(ABC):
     def stability(self) -> Stability:
         """Return whether the replicas now present keep up with what arrived."""
         self._count()
+        self._hand_in()
         counts, lookout = self._ledger.counters, self._lookout
         capacity_per_s = math.nan
         if counts.requests_in:
+            prompt = counts.prompt_tokens_in / counts.requests_in
+            looked, hit = self._fleet.prefix_tokens()
             capacity_per_s = self._fleet.capacity_per_s(
-                counts.prompt_tokens_in / counts.requests_in, counts.output_tokens_in / counts.requests_in
+                self._ledger.mean_request(
+                    prompt, counts.output_tokens_in / counts.requests_in, prompt * hit / max(1, looked)
+                )
             )
         queued = np.array(lookout.queued, dtype=np.float64)
         arrived = np.diff(np.array([0, *lookout.arrived], dtype=np.float64))

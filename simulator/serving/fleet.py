@@ -14,7 +14,7 @@ from simulator.serving.power_meter import MeterBin, PowerMeter
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.replica_roll import ReplicaRoll
 from simulator.serving.request import Request
-from simulator.serving.stability import most_at_once, saturated_rate_per_s
+from simulator.serving.saturation import MeanRequest, Saturated, sustained_per_s
 from simulator.serving.static_batch import StaticReplica
 
 #: What stands in a slot.
@@ -273,26 +273,14 @@ class Fleet:
         """Return the largest share of KV blocks in use over the replicas."""
         return max((replica.kv_fraction(at_ps) for replica in self), default=0.0)
 
-    def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
-        stages: dict[str, float] = {}
-        for slot in (*(slot for pool in self.entry for slot in pool), *self.decode):
-            replica = self.at(slot)
-            most = replica.max_sequences
-            if replica.role != "decode":
-                most = most_at_once(most, self._max_concurrency, self.groups)
-            rate_per_s = saturated_rate_per_s(
-                replica.costs,
-                self._rule,
-                most,
-                replica.blocks,
-                role=replica.role,
-                prompt_tokens=prompt_tokens,
-                output_tokens=output_tokens,
-            )
-            stage = "decode" if replica.role == "decode" else "entry"
-            stages[stage] = stages.get(stage, 0.0) + rate_per_s * self.groups
-        return min(stages.values(), default=0.0)
+    def capacity_per_s(self, request: MeanRequest) -> float:
+        """Return requests per second of such lengths that the open replicas sustain. [1/s]"""
+        doors = (*(slot for pool in self.entry for slot in pool), *self.decode)
+        replicas = [
+            Saturated(replica.role, replica.costs, replica.max_sequences, replica.blocks)
+            for replica in map(self.at, doors)
+        ]
+        return sustained_per_s(replicas, self._rule, self._max_concurrency, request)
 
     def prefix_tokens(self) -> tuple[int, int]:
         """Return the tokens that were looked up in KV blocks at admissions, and those found."""

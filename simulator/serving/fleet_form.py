@@ -7,6 +7,7 @@ from typing import Protocol
 
 from simulator.serving.crowd import AddReplica
 from simulator.serving.power_meter import MeterBin
+from simulator.serving.saturation import MeanRequest
 
 
 class FleetForm(Protocol):
@@ -99,8 +100,8 @@ class FleetForm(Protocol):
         """Return the tokens that were looked up in KV blocks at admissions, and those found."""
         ...
 
-    def capacity_per_s(self, prompt_tokens: float, output_tokens: float) -> float:
-        """Return requests per second that the open replicas sustain at these mean lengths. [1/s]"""
+    def capacity_per_s(self, request: MeanRequest) -> float:
+        """Return requests per second of such lengths that the open replicas sustain. [1/s]"""
         ...
 
     def steps(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from simulator.serving.latency import Distribution, Histogram, percentile
 from simulator.serving.picoseconds import PS_PER_S
 from simulator.serving.power_meter import PHASES, UNITS_PER_J, MeterBin
 from simulator.serving.request import UNSEEN, Request
+from simulator.serving.saturation import MeanRequest
 from simulator.telemetry.coded_text import CodedText
 
 FloatArray = NDArray[np.float64]
@@ -147,6 +148,8 @@ class Ledger:
         """Requests by tier that met every promise, and their output tokens."""
         self.judged = [0] * len(self.tiers)
         """Requests by tier that ended, shed and failed ones among them."""
+        self._lengths = np.zeros((3, 3), np.int64)
+        """Sums of the products of 1, prompt and output tokens with each other, over all that ended."""
         self._phases = _PhaseTotals()
         self._blocks: list[dict[str, Any]] = []
         self._hours: dict[int, _Hour] = {}
@@ -214,6 +217,8 @@ class Ledger:
             :12
         ]
         cached = rows[:, 12] if rows.shape[1] > 12 else np.zeros(len(rows), np.int64)
+        lengths = np.array((np.ones_like(prompts), prompts, outputs))
+        self._lengths += lengths @ lengths.T
         served = (state == OK) | (state == RETRIED)
         e2e_s = np.where(served, (ended - arrived) / PS_PER_S, np.nan)
         answered = served & (first != UNSEEN_PS)
@@ -357,6 +362,31 @@ class Ledger:
         whole["phases"] = dict(zip(PHASE_COLUMNS, self._phases.columns(self.weight), strict=True))
         whole["tiers"] = {name: self._summary((code,)) for code, name in enumerate(self.tiers)}
         return whole
+
+    def mean_request(self, prompt_tokens: float, output_tokens: float, found_tokens: float) -> MeanRequest:
+        """Return a mean request whose lengths vary as those of requests that ended do.
+
+        Parameters
+        ----------
+        prompt_tokens, output_tokens
+            Means over all that came: of an overloaded service, short ones end first.
+        found_tokens
+            Of the prompt, those that were found in KV blocks. [tokens]
+        """
+        self.seal()
+        (count, prompts, outputs), (_, prompt_squares, products), (*_, output_squares) = (
+            self._lengths.tolist()
+        )
+        if not count:
+            return MeanRequest(prompt_tokens, output_tokens, found_tokens=found_tokens)
+        return MeanRequest(
+            prompt_tokens,
+            output_tokens,
+            prompt_cv=math.sqrt(max(0.0, count * prompt_squares / prompts**2 - 1.0)),
+            output_cv=math.sqrt(max(0.0, count * output_squares / outputs**2 - 1.0)),
+            covariance=count * products / (prompts * outputs) - 1.0,
+            found_tokens=found_tokens,
+        )
 
     def _summary(self, tiers: Sequence[int]) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -125,29 +125,6 @@ class ReplicaCosts:
         own_ps = max(self.tokens_ps[0], even_ps - shared_ps[tokens * self.groups] + shared_ps[all_tokens])
         return alone_ps - even_ps + own_ps
 
-    def mixture_ps(self, batch: float, context: float, prompts: float, prompt_tokens: float) -> float:
-        """Return the time of a mean iteration of a steady mixture. [ps]
-
-        Parameters
-        ----------
-        batch, context
-            Decoding sequences, and tokens that each remembers in the mean.
-        prompts, prompt_tokens
-            Prompts taken in by an iteration, which may be parts of one, and tokens of each.
-        """
-        tokens = batch + prompts * prompt_tokens
-        pairs = prompt_tokens * (prompt_tokens + 1.0) / 2.0
-        if not self.tokens_ps:
-            # Whole chunks only: as much as the mixture takes in, as one prompt.
-            new = round(tokens - batch)
-            chunks = ((new, 0),) if new else ()
-            return float(self.iteration_ps(round(batch), round(batch * context), chunks))
-        whole = min(int(tokens), len(self.tokens_ps) - 2)
-        part = tokens - whole
-        found = (1.0 - part) * self.tokens_ps[whole] + part * self.tokens_ps[whole + 1]
-        found += self.sequence_ps * (batch + prompts) + self.context_ps * batch * context
-        return found + self.pair_ps_1024 * pairs * prompts / 1024.0
-
     def decode_mw(self, sequences: int, context_tokens: int) -> int:
         """Return the power of a decode batch with this much context in all. [mW]"""
         bucket = (context_tokens // sequences + _CONTEXT_BUCKET // 2) // _CONTEXT_BUCKET

@@ -204,15 +204,13 @@ def test_a_lost_replica_loses_all_its_groups_in_order_of_arrival(crowd_of):
 
 
 def test_a_group_counts_in_what_a_replica_sustains(crowd_of):
-    # One group of the pair has costs of its own: twice those of an evenly spread batch.
-    rows = ((0.0, 4, 5),)
-    crowd = crowd_of(rows, pair(token_s=0.02, context_s=0.005, sequence_s=0.003))
-    crowd.advance(10.0)
-    # Eight sequences of 4 + 5 tokens want 8 + 8 / 5 x 4 tokens a pass, fewer than the sixteen there are.
-    # The group of two that takes in more prompts than the other sets the pace: of two Poisson numbers
-    # of mean 1.6 the larger is 2.28 in the mean, but two fill the budget.
-    longest_s = 0.1 + 0.04 * 16 + 0.006 * (8 + 2) + 0.01 * 8 * 6.5
-    assert crowd.stability().capacity_per_s == pytest.approx(2.0 * (8 / 5) / longest_s)
+    """An endless queue of requests of 4 + 5 tokens, for two groups that wait for each other."""
+    profile = pair(token_s=0.02, context_s=0.005, sequence_s=0.003)
+    crowd = crowd_of(((0.0, 4, 5),) * 400, profile)
+    crowd.advance(200.0)
+    finished_s = np.sort(crowd.take_rows()["finished_s"])
+    drained_per_s = (340 - 80) / (finished_s[340] - finished_s[80])
+    assert crowd.stability().capacity_per_s == pytest.approx(drained_per_s, rel=0.06)
 
 
 def test_groups_are_compiled_and_not_in_static_batches(crowd_of):

@@ -102,7 +102,7 @@ def test_what_a_replica_sustains_grows_with_what_a_pass_gives(drafted):
     drained_per_s = len(rows) / max(found["finished_s"])
     counters = crowd.counters()
     assert counters["requests_out"] == 400
-    sustained_per_s = crowd._fleet.capacity_per_s(1.0, 81.0)
+    sustained_per_s = crowd.stability().capacity_per_s
     assert sustained_per_s == pytest.approx(drained_per_s, rel=0.06)
 
 

@@ -5,10 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulator.serving.batch_rule import BatchRule
-from simulator.serving.given_replica import GivenReplica, linear_iteration
-from simulator.serving.replica_costs import ReplicaCosts
-from simulator.serving.stability import over_the_whole, saturated_rate_per_s, verdict
+from simulator.serving.stability import over_the_whole, verdict
 
 BIN_S = 300.0
 
@@ -63,39 +60,6 @@ def test_silence_is_stable_and_knows_no_headroom():
     assert found.verdict == "stable"
     assert math.isnan(found.headroom_fraction)
     assert verdict(np.empty(0), np.empty(0), BIN_S, math.nan).verdict == "stable"
-
-
-def costs(**terms):
-    return ReplicaCosts(GivenReplica(linear_iteration(**terms, most_tokens=64)), 1)
-
-
-RULE = BatchRule(max_sequences=10, token_budget=64, watermark_fraction=0.0)
-
-
-def rate_per_s(found, *, role="mixed", prompt=4.0, output=20.0, blocks=10**6, rule=RULE):
-    return saturated_rate_per_s(
-        found, rule, rule.max_sequences, blocks, role=role, prompt_tokens=prompt, output_tokens=output
-    )
-
-
-def test_a_full_batch_of_constant_pace_finishes_a_share_each_iteration():
-    assert rate_per_s(costs(fixed_s=0.1)) == pytest.approx(10 / 20.0 / 0.1)
-
-
-def test_prompts_take_their_part_of_a_mixed_iteration():
-    # 10 decodes and half a prompt of 4 tokens: 12 tokens of 10 ms.
-    assert rate_per_s(costs(fixed_s=0.0, token_s=0.01)) == pytest.approx(0.5 / 0.12)
-    assert rate_per_s(costs(fixed_s=0.0, token_s=0.01), role="decode") == pytest.approx(0.5 / 0.10)
-
-
-def test_kv_blocks_bound_the_batch():
-    # 20 blocks of 16 tokens; a sequence holds 14 tokens in the mean and half an empty block.
-    bounded = rate_per_s(costs(fixed_s=0.1), blocks=4)
-    assert bounded == pytest.approx(64.0 / 22.0 / 20.0 / 0.1)
-
-
-def test_a_prefill_replica_reads_prompts_only():
-    assert rate_per_s(costs(fixed_s=0.1), role="prefill", prompt=32.0) == pytest.approx(2.0 / 0.1)
 
 
 @pytest.mark.parametrize(
