@@ -190,9 +190,9 @@ class _Mixture:
         while count > 1 and not self._fit(count):
             count -= 1
         prompt, output = self._longest(count)
-        read_ps = self.costs.iteration_ps(0, 0, [(round(prompt), 0)] * count)
-        context = round(count * (prompt + output / 2.0))
-        return count / (read_ps + (output - 1.0) * self.costs.iteration_ps(count, context, ())) * PS_PER_S
+        read_ps = self._pass_ps(0, [(round(prompt), 0)] * count)
+        decode_ps = self.costs.iteration_ps(count, round(count * (prompt + output / 2.0)), ())
+        return count / (read_ps + (output - 1.0) * decode_ps) * PS_PER_S
 
     def _longest(self, count: int) -> tuple[float, float]:
         """Return tokens of the longest prompt and of the longest answer of so many requests."""
@@ -250,6 +250,10 @@ class _Mixture:
             Prompt tokens of all other groups; None: as many as this one's.
         """
         costs, rule = self.costs, self.rule
+        # Where hardly any request fits, as the mean one does not: no iteration is wider than its budget.
+        room = max(1, rule.token_budget - decodes * (1 + rule.drafts))
+        if sum(new for new, _ in chunks) > room:
+            chunks = [(max(1, room // len(chunks)), earlier) for _, earlier in chunks[:room]]
         context = round(decodes * self.context)
         if rule.drafts and decodes:
             alone_ps = costs.checking_ps(decodes, context, chunks, rule.drafts, rule.draft_cost_fraction)

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simulator.performance.serving import IterationTime
 from simulator.serving.batch_rule import BatchRule, batch_rule
@@ -79,6 +81,25 @@ def test_what_is_found_is_not_read_again():
     one = Saturated("mixed", per_token, 10, 10**6)
     half = saturated_rate_per_s(one, RULE, MeanRequest(8.0, 20.0, found_tokens=4.0))
     assert half == pytest.approx(rate_per_s(per_token))
+
+
+@given(
+    engine=st.sampled_from(["vllm-v1", "vllm-v0", "sarathi", "static"]),
+    cap=st.integers(1, 40),
+    budget=st.integers(40, 64),
+    blocks=st.integers(1, 200),
+    role=st.sampled_from(["mixed", "prefill", "decode"]),
+    lengths=st.tuples(st.floats(1.0, 500.0), st.floats(1.0, 500.0)),
+    spread=st.tuples(st.floats(0.0, 5.0), st.floats(0.0, 5.0)),
+    found=st.floats(0.0, 1.0),
+)
+def test_any_rule_and_any_lengths_have_a_capacity(engine, cap, budget, blocks, role, lengths, spread, found):
+    """Where not even the mean request fits, too: some do."""
+    profile = GivenReplica(linear_iteration(fixed_s=0.1, token_s=0.01, most_tokens=64))
+    one = Saturated(role, ReplicaCosts(profile, 1), cap, blocks)
+    request = MeanRequest(*lengths, *spread, found_tokens=found * lengths[0])
+    sustained = saturated_rate_per_s(one, rule_of(engine, cap, budget), request)
+    assert 0.0 < sustained < math.inf
 
 
 # beside a replica in full ----------------------------------------------------------------------
