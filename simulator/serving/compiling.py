@@ -1,4 +1,4 @@
-"""Says that the kernel has to be compiled: about a minute, once on a machine, in which nothing moves."""
+"""Says that the kernel has to be compiled: up to a minute, once on a machine, in which nothing moves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from numba.core import event  # type: ignore[import-untyped,unused-ignore]
 
 #: What is said, and where; the command line shows it.
-MESSAGE: Final = "compiling the serving kernel, about a minute, once on a machine"
+MESSAGE: Final = "compiling the serving kernel, up to a minute, once on a machine"
 LOG: Final = logging.getLogger("simulator.serving")
 
 

@@ -1,7 +1,7 @@
 """Which form a service in full takes: the readable twin, or the kernel that equals it.
 
 Both give the same answers to the bit, so the choice is one of speed alone: loading the kernel
-takes about a second, and compiling it, once on a machine, a minute.
+takes about a second, and compiling it, once on a machine, up to a minute.
 """
 
 from __future__ import annotations

@@ -300,19 +300,20 @@ def test_a_service_that_falls_ever_further_behind(replica, form, counts):
         )
 
 
-def test_compiling_once(tmp_path):
+@pytest.mark.parametrize(("form", "asked"), [("lean", ""), ("featured", ", attention_data_parallel=2")])
+def test_compiling_once(tmp_path, form, asked):
     """The first run on a machine compiles; later ones load what it left."""
     program = (
         "from simulator.serving.compiled_crowd import CompiledCrowd as C\n"
         "from simulator.serving.service_rules import ServiceRules\n"
-        "C(ServiceRules('x')).advance(1.0)"
+        f"C(ServiceRules('x'{asked})).advance(1.0)"
     )
     for word in ("compiled", "loaded"):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run((sys.executable, "-c", program), check=True, env={"NUMBA_CACHE_DIR": str(tmp_path)})
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"\nkernel {word}: {cpu_s:.1f} CPU s")
+        print(f"\n{form} kernel {word}: {cpu_s:.1f} CPU s")
 
 
 def test_end_to_end_with_requests_written(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from simulator.serving import kernel
 from simulator.serving.batch_rule import ENGINES
 from simulator.serving.compiled_crowd import CompiledCrowd
 from simulator.serving.crowd import (
@@ -335,14 +337,38 @@ class TwinAndKernelApart(TwinAndKernel):
         self.advance(ticks / 64)
 
 
+@st.composite
+def bare_services(draw):
+    """Services that ask for none of the features that the lean form of the kernel lacks."""
+    rules = draw(services().filter(lambda rules: not rules.rule.until_done))
+    return replace(
+        rules,
+        rule=replace(rules.rule, drafts=0),
+        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding()])),
+        piece_tokens=0,
+        attention_data_parallel=1,
+    )
+
+
+class TwinAndLeanKernel(TwinAndKernel):
+    """The same with what the lean form knows."""
+
+    @initialize(rules=bare_services(), table=tables(), split=st.floats(0.0, 1.0))
+    def begin(self, rules, table, split):
+        super().begin(rules, table, split)
+        assert not kernel.asks_for_features(self.crowds[1]._fleet.k.crowd)
+
+
 TestTwinAndKernel = TwinAndKernel.TestCase
 TestTwinAndKernel.settings = settings(max_examples=150, stateful_step_count=25)
+TestTwinAndLeanKernel = TwinAndLeanKernel.TestCase
+TestTwinAndLeanKernel.settings = settings(max_examples=100, stateful_step_count=25)
 TestTwinAndKernelApart = TwinAndKernelApart.TestCase
 TestTwinAndKernelApart.settings = settings(max_examples=150, stateful_step_count=25)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", [TwinAndKernel, TwinAndKernelApart])
+@pytest.mark.parametrize("machine", [TwinAndKernel, TwinAndLeanKernel, TwinAndKernelApart])
 def test_twin_and_kernel_at_length(machine):
     machine.TestCase.settings = settings(max_examples=4000, stateful_step_count=40)
     machine.TestCase().runTest()
@@ -368,3 +394,12 @@ def straight_or_halting(rules, table, halts):
 def test_halting_in_between_changes_nothing(rules, table, halts):
     rules = replace(rules, rows=1 << 16)
     assert_same_books(straight_or_halting(rules, table, halts), straight_or_halting(rules, table, ()))
+
+
+@settings(max_examples=60)
+@given(bare_services(), tables(), st.lists(st.floats(0.0, 20.0), max_size=10))
+def test_the_form_with_features_answers_as_the_lean_one(rules, table, halts):
+    rules = replace(rules, rows=1 << 16)
+    lean = straight_or_halting(rules, table, halts)
+    with patch.object(kernel.events, "asks_for_features", return_value=True):
+        assert_same_books(lean, straight_or_halting(rules, table, halts))

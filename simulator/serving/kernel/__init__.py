@@ -8,9 +8,9 @@ an instant, and the next call goes on exactly there.
 
 `columns` are the words and `state` the arrays; `ends` and `power` what every plan writes; `batch`,
 `planning` and `routing` what replicas and the door do, `prefixes` what they remember of prompts,
-`groups` those that advance together; `events` the loop. Numba's disk cache does
-not see edits in other files, so `advance`, the one function with a cache, closes over a digest of
-all files.
+`groups` those that advance together; `events` the loop, and `forms` what it is compiled in: lean, and
+with all features. Numba's disk cache does not see edits in other files, so the loop, the one
+function with a cache, closes over a digest of all files.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from simulator.serving.kernel.batch import end_row as end_row
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_set as tree_set
 from simulator.serving.kernel.events import advance as advance
+from simulator.serving.kernel.events import featured_advance as featured_advance
+from simulator.serving.kernel.events import lean_advance as lean_advance
+from simulator.serving.kernel.forms import asks_for_features as asks_for_features
 from simulator.serving.kernel.groups import keep_pace as keep_pace
 from simulator.serving.kernel.groups import together_doing as together_doing
 from simulator.serving.kernel.groups import together_mw as together_mw

@@ -45,7 +45,7 @@ def end_row(k: Any, q: int, state: int, replica_id: int, site: int) -> None:
     row[10] = r[OUTPUT]
     row[11] = r[PREEMPTIONS]
     # Without a hint to the optimizer, which Python cannot read: a command ends requests, too.
-    if c[PREFIXES] != 0:
+    if FEATURED and c[PREFIXES] != 0:
         row[12] = max(0, k.prefixes.sharer[q, CACHED])
     k.totals[state, 0] += 1
     k.totals[state, 1] += r[PROMPT]
@@ -79,7 +79,7 @@ def leave_running(k: Any, s: int, q: int) -> None:
     last = r[RUNNING] - 1
     r[RUNNING] = last
     place = k.request[q, PLACE]
-    if rarely(k.crowd[PREFIXES] != 0) or rarely(k.crowd[DRAFTS] != 0):
+    if FEATURED and (rarely(k.crowd[PREFIXES] != 0) or rarely(k.crowd[DRAFTS] != 0)):
         # Decodes take blocks and end in order of admission, and which is first matters.
         for after in range(place, last):
             other = k.running[s, after + 1]
@@ -99,7 +99,7 @@ def leave_decode(k: Any, s: int, q: int) -> None:
     r[DECODES] -= 1
     r[CONTEXT] -= k.request[q, BASE] + r[GENERATION]
     r[STALE] = 1
-    if rarely(k.crowd[DRAFTS] != 0):
+    if FEATURED and rarely(k.crowd[DRAFTS] != 0):
         k.request[q, TOKEN] = -1
         return
     phase = k.request[q, PHASE]
@@ -126,7 +126,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     remaining = request[OUTPUT] - request[EMITTED]
     if not remaining:
         leave_running(k, s, q)
-        if rarely(k.crowd[PREFIXES] != 0):
+        if FEATURED and rarely(k.crowd[PREFIXES] != 0):
             give(k, s, q)
         else:
             r[FREE] += (context + size - 1) // size
@@ -139,7 +139,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
     r[JOINED] += 1
     r[DECODES] += 1
     r[CONTEXT] += context
-    if rarely(k.crowd[DRAFTS] != 0):
+    if FEATURED and rarely(k.crowd[DRAFTS] != 0):
         request[PHASE] = (context + size - 1) // size
         return
     phase = (generation - context) % size
@@ -153,7 +153,7 @@ def _prompt_done(k: Any, s: int, q: int, now: int) -> None:
 @inlined
 def done(k: Any, s: int, q: int) -> None:
     """See a request off whose last token is out."""
-    home = k.replica[k.replica[s, HEAD]]
+    home = k.replica[k.replica[s, HEAD] if FEATURED else s]
     home[LOAD] -= 1
     k.crowd[LOADED] -= 1
     end_row(k, q, OK, home[REPLICA_ID], home[SITE])
@@ -182,7 +182,7 @@ def finish_decodes(k: Any, s: int) -> None:
     decodes = r[DECODES]
     if decodes and not r[NEW_SEQUENCES]:
         more = _growth_blocks(k, s, steps) - r[GROWN]
-        if rarely(k.crowd[PREFIXES] != 0):
+        if FEATURED and rarely(k.crowd[PREFIXES] != 0):
             if more:
                 grow(k, s, r[GENERATION] + steps)
         else:
@@ -192,7 +192,7 @@ def finish_decodes(k: Any, s: int) -> None:
     r[GENERATION] = generation
     while r[HEAP] and k.heap_end[s, 0] <= generation:
         q = k.heap_request[s, 0]
-        if rarely(k.crowd[PREFIXES] != 0):
+        if FEATURED and rarely(k.crowd[PREFIXES] != 0):
             give(k, s, q)
         else:
             size = k.crowd[BLOCK_TOKENS]
@@ -259,7 +259,7 @@ def preempt(k: Any, s: int, ahead: int) -> Any:
     v = k.request[q]
     if v[TOKEN] >= 0:
         context = v[BASE] + r[GENERATION]
-        blocks = v[PHASE] if c[DRAFTS] else (context + size - 1) // size
+        blocks = v[PHASE] if FEATURED and c[DRAFTS] else (context + size - 1) // size
         v[EMITTED] = v[OUTPUT] - (v[END] - r[GENERATION])
         if r[GROWN] and v[PHASE] == r[GENERATION] % size:
             r[GROWN] -= 1
@@ -270,7 +270,7 @@ def preempt(k: Any, s: int, ahead: int) -> Any:
         r[PARTIAL] = -1
         context = named = v[COMPUTED]
         blocks = ((v[TARGET] if c[WHOLE_PROMPT] else context) + size - 1) // size
-    if c[PREFIXES]:
+    if FEATURED and c[PREFIXES]:
         give_up(k, s, q, named)
     else:
         if c[KEEPS_BLOCKS]:

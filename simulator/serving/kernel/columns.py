@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Whether a form of the kernel knows the features that most services lack; `forms` makes one that does
+#: not, and what follows `if FEATURED and` is not compiled into it.
+FEATURED = True
+
 #: Later than any event.
 NEVER64 = np.iinfo(np.int64).max
 #: No plan lasts longer than this; a longer run of decode is cut in two. [ps]

@@ -9,6 +9,7 @@ from simulator.serving.kernel.batch import call, finish_decodes, finish_prompts
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.drafting import finish_checks
 from simulator.serving.kernel.ends import tree_first, tree_set
+from simulator.serving.kernel.forms import asks_for_features, with_words
 from simulator.serving.kernel.groups import pace, passed, running_in
 from simulator.serving.kernel.planning import schedule
 from simulator.serving.kernel.prefixes import room_for_names
@@ -18,8 +19,11 @@ from simulator.serving.kernel.static_batch import finish_batch
 from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
 
 
-def _entry_point(sources: int) -> Any:
-    """Return `advance` as compiled from these sources: an edit of any of them is another function."""
+def _entry_point(sources: int, featured: bool) -> Any:
+    """Return `advance` as compiled from these sources: an edit of any of them is another function.
+
+    So is the form without features.
+    """
 
     def advance(k: Any, what: int, stop_ps: int) -> int:
         """Go on up to all events at `stop_ps`, or to where Python must act; return why it came back.
@@ -31,10 +35,10 @@ def _entry_point(sources: int) -> Any:
         what
             ADVANCE; PLAN lets replicas that commands called plan on; DEAL empties the door first.
         """
-        _ = sources
+        _ = sources, featured
         c = k.crowd
         if rarely(what == DEAL):
-            if rarely(c[APART] != 0):
+            if FEATURED and rarely(c[APART] != 0):
                 deal_parked(k, c[NOW])
             deal(k, c[NOW])
         if what != ADVANCE:
@@ -56,7 +60,7 @@ def _entry_point(sources: int) -> Any:
                 else:
                     arrival = c[KNOWN]
                 at = min(k.ends[1], arrival)
-                if rarely(c[APART] != 0):
+                if FEATURED and rarely(c[APART] != 0):
                     at = min(at, k.links[1])
                 c[EVENT] = at
                 if at > stop_ps:
@@ -72,7 +76,7 @@ def _entry_point(sources: int) -> Any:
                     first = s
                     last = s + 1
                     running = k.replica[s, RUNNING]
-                    if rarely(c[GROUPS] > 1):
+                    if FEATURED and rarely(c[GROUPS] > 1):
                         first = s + 1
                         last = first + c[GROUPS]
                         running = running_in(k, s)
@@ -82,21 +86,21 @@ def _entry_point(sources: int) -> Any:
                     for row in range(first, last):
                         if k.replica[row, PLAN_END] != now:
                             continue
-                        if rarely(reads):
+                        if FEATURED and rarely(reads):
                             finish_reading(k, row, now)
                             continue
-                        if rarely(c[UNTIL_DONE] != 0):
+                        if FEATURED and rarely(c[UNTIL_DONE] != 0):
                             finish_batch(k, row, now)
-                        elif rarely(c[DRAFTS] != 0):
+                        elif FEATURED and rarely(c[DRAFTS] != 0):
                             finish_checks(k, row)
                         else:
                             finish_decodes(k, row)
                         finish_prompts(k, row, now)
-                    if rarely(c[GROUPS] > 1):
+                    if FEATURED and rarely(c[GROUPS] > 1):
                         passed(k, s)
                     tree_set(k.ends, s, NEVER64)
                     call(k, s)
-                if rarely(c[APART] != 0) and k.links[1] == now:
+                if FEATURED and rarely(c[APART] != 0) and k.links[1] == now:
                     arrive(k, now)
                 c[STAGE] = LETTING_IN
             if c[STAGE] == LETTING_IN:
@@ -117,7 +121,7 @@ def _entry_point(sources: int) -> Any:
                         return MORE_REQUESTS
                     admit(k, now)
                 c[STAGE] = PLANNING
-            if rarely(c[APART] != 0):
+            if FEATURED and rarely(c[APART] != 0):
                 in_order(k.boundary, c[BOUNDARIES])
             for i in range(c[BOUNDARIES]):
                 s = k.boundary[i]
@@ -125,14 +129,14 @@ def _entry_point(sources: int) -> Any:
                     continue
                 first = s
                 last = s + 1
-                if rarely(c[GROUPS] > 1):
+                if FEATURED and rarely(c[GROUPS] > 1):
                     first = s + 1
                     last = first + c[GROUPS]
-                if rarely(c[PREFIXES] != 0) and not room_for_names(k, first, last):
+                if FEATURED and rarely(c[PREFIXES] != 0) and not room_for_names(k, first, last):
                     return MORE_SHELVES
                 for row in range(first, last):
                     schedule(k, row, now)
-                if rarely(c[GROUPS] > 1):
+                if FEATURED and rarely(c[GROUPS] > 1):
                     pace(k, s, now)
                 tree_set(k.ends, s, k.replica[s, PLAN_END])
                 r = k.replica[s]
@@ -141,7 +145,14 @@ def _entry_point(sources: int) -> Any:
             c[BOUNDARIES] = 0
             c[STAGE] = NEXT_EVENT
 
-    return entry(advance)
+    return entry(advance if featured else with_words(advance, FEATURED=False))
 
 
-advance = _entry_point(digest(Path(__file__).parent))
+_SOURCES = digest(Path(__file__).parent)
+featured_advance = _entry_point(_SOURCES, True)
+lean_advance = _entry_point(_SOURCES, False)
+
+
+def advance(k: Any, what: int, stop_ps: int) -> Any:
+    """Go on in the form that knows all that the crowd needs; see `featured_advance`."""
+    return (featured_advance if asks_for_features(k.crowd) else lean_advance)(k, what, stop_ps)

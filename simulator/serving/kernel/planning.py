@@ -60,7 +60,7 @@ def _next_chunk(k: Any, s: int, budget: int) -> Any:
         while want > r[FREE]:
             if preempt(k, s, 1) == q:
                 return 0
-    if k.crowd[PREFIXES]:
+    if FEATURED and k.crowd[PREFIXES]:
         extend(k, s, q, want, computed + chunk)
     else:
         take(r, want)
@@ -96,7 +96,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
     r = k.replica[s]
     size = c[BLOCK_TOKENS]
     longest = 0
-    if rarely(r[READY] > 0):
+    if FEATURED and rarely(r[READY] > 0):
         budget -= _admit_ready(k, s, budget)
     queue = k.waiting[s]
     tier = 0
@@ -108,7 +108,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         target = v[TARGET]
         again = 0
         used = 0
-        if rarely(c[PREFIXES] != 0):
+        if FEATURED and rarely(c[PREFIXES] != 0):
             again, used = found_blocks(k, s, q)
         elif v[HASHED]:
             left = v[HELD] - max(0, r[TAKEN] - v[MARK])
@@ -129,7 +129,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
             break
         queue[2 * tier] = v[NEXT]
         r[WAITING] -= 1
-        if rarely(v[SLOT] != s):
+        if FEATURED and rarely(v[SLOT] != s):
             reserve(k, s, q, now)
             continue
         c[QUEUED] -= 1
@@ -142,7 +142,7 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         c[HIT] += again * size
         held = target if c[WHOLE_PROMPT] else earlier + chunk
         blocks = (held + size - 1) // size
-        if rarely(c[PREFIXES] != 0):
+        if FEATURED and rarely(c[PREFIXES] != 0):
             enter(k, s, q, again, blocks, earlier + chunk)
             v[COMPUTED] = earlier
         else:
@@ -188,7 +188,7 @@ def _plan_prompts(k: Any, s: int, now: int) -> None:
     if decodes:
         tokens_ps = k.tokens_ps[r[COST]]
         alone_ps = tokens_ps[decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * context
-        if rarely(k.crowd[DRAFTS] != 0):
+        if FEATURED and rarely(k.crowd[DRAFTS] != 0):
             duration_ps += checking_ps(k.crowd, tokens_ps, decodes, r[NEW_TOKENS] + decodes)
             alone_ps += checking_ps(k.crowd, tokens_ps, decodes, decodes)
         set_decode_power(k, s, now, min(alone_ps, duration_ps), duration_ps)
@@ -212,7 +212,7 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
     first = k.tokens_ps[r[COST], decodes] + cost[SEQUENCE_PS] * decodes + cost[CONTEXT_PS] * r[CONTEXT]
     growth = cost[CONTEXT_PS] * decodes
     steps = 1
-    if rarely(k.crowd[DRAFTS] != 0):
+    if FEATURED and rarely(k.crowd[DRAFTS] != 0):
         grow_checks(k, s)
         growth = 0
         first += checking_ps(k.crowd, k.tokens_ps[r[COST]], decodes, decodes)
@@ -235,7 +235,7 @@ def _plan_decodes(k: Any, s: int, now: int, single: bool) -> None:
 
 @inlined
 def _short(k: Any, s: int) -> bool:
-    if rarely(k.crowd[DRAFTS] != 0):
+    if FEATURED and rarely(k.crowd[DRAFTS] != 0):
         return bool(short_of_checks(k, s))
     return bool(short(k, s))
 
@@ -253,7 +253,7 @@ def schedule(k: Any, s: int, now: int) -> None:
     r[NEW_TOKENS] = 0
     r[NEW_PAIRS] = 0
     made_room = False
-    if rarely(c[UNTIL_DONE] != 0):
+    if FEATURED and rarely(c[UNTIL_DONE] != 0):
         if not r[RUNNING]:
             form(k, s, now)
     else:
@@ -266,11 +266,11 @@ def schedule(k: Any, s: int, now: int) -> None:
             budget -= r[DECODES] * (1 + c[DRAFTS])
             if r[PARTIAL] >= 0 or r[WAITING] or r[READY]:
                 # Decodes have their blocks for the next token before anybody else asks for some.
-                if rarely(c[DRAFTS] != 0):
+                if FEATURED and rarely(c[DRAFTS] != 0):
                     grow_checks(k, s)
                 else:
                     r[GROWN] = k.phases[s, r[GENERATION] % c[BLOCK_TOKENS]]
-                    if rarely(c[PREFIXES] != 0):
+                    if FEATURED and rarely(c[PREFIXES] != 0):
                         if r[GROWN]:
                             grow(k, s, r[GENERATION] + 1)
                     else:

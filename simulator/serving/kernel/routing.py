@@ -21,7 +21,7 @@ def cut(k: Any, s: int, after_ps: int) -> None:
         if steps < r[STEPS]:
             r[STEPS] = steps
             r[PLAN_END] = r[PLAN_START] + steps * r[FIRST_PS] + r[GROWTH_PS] * (steps * (steps - 1) // 2)
-            if rarely(k.crowd[GROUPS] > 1):
+            if FEATURED and rarely(k.crowd[GROUPS] > 1):
                 keep_pace(k, s)
             tree_set(k.ends, s, r[PLAN_END])
 
@@ -30,7 +30,7 @@ def cut(k: Any, s: int, after_ps: int) -> None:
 def line_up(k: Any, s: int, q: int, after_ps: int) -> None:
     """Let a request wait at a replica, and cut the leap under way if it could be admitted sooner."""
     r = k.replica[s]
-    at = r[HEAD]
+    at = r[HEAD] if FEATURED else s
     home = k.replica[at]
     request = k.request[q]
     home[LOAD] += 1
@@ -113,7 +113,7 @@ def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
     k.turns[stage, site] = turn + 1
     if c[ROUTER] == ROUND_ROBIN:
         return int(candidates[turn % count])
-    if rarely(c[ROUTER] == PREFIX_AWARE):
+    if FEATURED and rarely(c[ROUTER] == PREFIX_AWARE):
         return remembering(k, candidates, count, q)
     best = candidates[0]
     least = k.replica[best, LOAD]
@@ -174,11 +174,11 @@ def _send(k: Any, q: int, s: int, after_ps: int) -> None:
     request = k.request[q]
     r = k.replica[s]
     waiting = r[WAITING]
-    if rarely(c[GROUPS] > 1):
+    if FEATURED and rarely(c[GROUPS] > 1):
         waiting = waiting_in(k, s)
     prompt = request[PROMPT]
     output = request[OUTPUT]
-    if rarely(r[ROLE] == PREFILL):
+    if FEATURED and rarely(r[ROLE] == PREFILL):
         runs = fits(c, r, prompt, 1) and _could_go_on(k, prompt, output)
     else:
         runs = fits(c, r, prompt, output)
@@ -186,7 +186,7 @@ def _send(k: Any, q: int, s: int, after_ps: int) -> None:
     if rarely(not runs) or (bound >= 0 and waiting >= bound):
         end_row(k, q, SHED, r[REPLICA_ID], r[SITE])
         return
-    if rarely(c[GROUPS] > 1):
+    if FEATURED and rarely(c[GROUPS] > 1):
         s = least_busy(k, s)
     request[SLOT] = s
     c[QUEUED] += 1
@@ -252,7 +252,7 @@ def admit(k: Any, now: int) -> None:
     request[PREEMPTIONS] = 0
     request[ATTEMPTS] = 0
     begin(request)
-    if rarely(c[PREFIXES] != 0):
+    if FEATURED and rarely(c[PREFIXES] != 0):
         p = k.prefixes
         sharer = p.sharer[q]
         at = c[ARRIVAL]

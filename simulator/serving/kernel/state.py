@@ -45,6 +45,15 @@ def entry(function: Callable[..., Any]) -> Any:
     return njit(**_OPTIONS, cache=True)(function)
 
 
+def compiled_like(example: Any, function: Callable[..., Any]) -> Any:
+    """Compile a function as another one of the kernel is."""
+    if plain(example) is example:
+        return function
+    return njit(**{name: said for name, said in example.targetoptions.items() if name != "nopython"})(
+        function
+    )
+
+
 def _rarely(holds: bool) -> bool:
     return holds
 
