@@ -2,9 +2,9 @@
 
 What a replica does at a load is looked up in tables that a service in full fills (`load_table`). Between
 changes of demand or replicas the flow is constant; what exceeds capacity waits in a backlog that
-grows and shrinks linearly and adds its waiting time to the time to first token. Requests are
-conserved: in = out + backlog + shed. There are rows by hour, and no rows by request. A change of
-load acts at once: what takes longer than a minute or two to settle is not seen.
+grows and shrinks linearly, better tiers leaving it first, and adds its waiting time to the time to first
+token. Requests are conserved: in = out + backlog + shed. There are rows by hour, and none by request.
+A change of load acts at once: what takes longer than a minute or two to settle is not seen.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from simulator.serving.crowd import (
     SetWeights,
     Stop,
 )
+from simulator.serving.fluid_backlog import Backlog, Flow
 from simulator.serving.fluid_hours import FluidHours
 from simulator.serving.latency import Histogram
 from simulator.serving.ledger import no_rows
@@ -115,8 +116,6 @@ class FluidCrowd:
         self._now_s = 0.0
         self._since_s = 0.0
         """Up to when everything is accounted for; later than that nothing has changed. [s]"""
-        self._backlog = 0.0
-        """Requests that wait at `since_s`."""
         self._came = self._served = self._shed = 0.0
         """Requests up to `since_s`."""
         self._found_tokens = 0.0
@@ -126,7 +125,9 @@ class FluidCrowd:
         self._hour_marked = 0.0
         prompts, outputs = float(np.mean(sample.prompt_tokens)), float(np.mean(sample.output_tokens))
         shares = np.bincount(sample.tier, minlength=len(rules.tiers)) / len(sample)
-        self._hours = FluidHours(rules, prompts, outputs, shares)
+        self._hours = FluidHours(rules, prompts, outputs)
+        self._backlog = Backlog(shares)
+        """Who waits at `since_s`."""
         self._bins: list[tuple[int, float, float, float, float]] = []
         self._closed = False
 
@@ -211,27 +212,26 @@ class FluidCrowd:
             self._present = _Pool(tuple(alike.items()), len(replicas), capacity_per_s, misfits)
         return self._present
 
-    def _flow_to(self, at_s: float) -> tuple[float, float, float, float]:
-        """Return (came, served, shed, backlog) from `since_s` to a moment before the next edge."""
-        span_s = at_s - self._since_s
-        came = self._rate_per_s() * span_s
-        shed = came * self._pool.misfit_fraction
-        backlog = max(0.0, self._backlog + came - shed - self._pool.capacity_per_s * span_s)
-        if self._queued_per_replica is not None:
-            most = float(self._queued_per_replica * max(1, self._pool.replicas))
-            shed += max(0.0, backlog - most)
-            backlog = min(backlog, most)
-        return came, self._backlog + came - shed - backlog, shed, backlog
+    def _flow_to(self, at_s: float) -> Flow:
+        """Return what comes and goes from `since_s` to a moment before the next edge."""
+        pool, bound = self._pool, self._queued_per_replica
+        return self._backlog.flow(
+            self._rate_per_s(),
+            pool.capacity_per_s,
+            at_s - self._since_s,
+            misfit_fraction=pool.misfit_fraction,
+            most=None if bound is None else float(bound * max(1, pool.replicas)),
+        )
 
     def _settle(self, at_s: float) -> None:
         """Account for the time since the last change: demand and replicas were constant."""
         span_s = at_s - self._since_s
         if span_s <= 0.0:
             return
-        came, served, shed, backlog = self._flow_to(at_s)
-        capacity_per_s = self._pool.capacity_per_s
+        flow = self._flow_to(at_s)
+        waits_s = self._backlog.go_on(self._since_s, at_s, flow)
+        served, capacity_per_s = float(flow.served.sum()), self._pool.capacity_per_s
         load = served / span_s / capacity_per_s if capacity_per_s else 0.0
-        wait_s = 0.5 * (self._backlog + backlog) / capacity_per_s if capacity_per_s else 0.0
         energy_j, watts = 0.0, {}
         for name, replica in self._replicas.items():
             table = self._table(replica, self._pool.replicas)
@@ -243,21 +243,21 @@ class FluidCrowd:
         self._hours.add(
             self._since_s,
             at_s,
-            served=served,
+            served=flow.served,
             load=load,
-            wait_s=wait_s,
+            waits_s=waits_s,
             tables=self._pool.tables,
             energy_j=energy_j,
             replicas=self._pool.replicas,
         )
-        self._came += came
+        self._came += flow.came
         self._served += served
         self._found_tokens += self._tokens_found(served, span_s)
-        self._shed += shed
-        self._since_s, self._backlog = at_s, backlog
+        self._shed += flow.shed
+        self._since_s = at_s
         if (at_s - self.rules.origin_s) % HOUR_S == 0.0:
             self._hour_came.append(self._came - self._hour_marked)
-            self._hour_backlog.append(backlog)
+            self._hour_backlog.append(self._backlog.waiting)
             self._hour_marked = self._came
 
     def _tokens_found(self, served: float, span_s: float) -> float:
@@ -371,20 +371,20 @@ class FluidCrowd:
 
     def _steady(self) -> bool:
         """Whether nothing that a watch looks at changes before the next edge."""
-        return not self._backlog and self._rate_per_s() <= self._pool.capacity_per_s
+        return not self._backlog.waiting and self._rate_per_s() <= self._pool.capacity_per_s
 
     def _running(self) -> float:
         """Return requests in service, by Little's law. [count]"""
         capacity_per_s = self._pool.capacity_per_s
         if not capacity_per_s:
             return 0.0
-        load = 1.0 if self._backlog else min(1.0, self._rate_per_s() / capacity_per_s)
+        load = 1.0 if self._backlog.waiting else min(1.0, self._rate_per_s() / capacity_per_s)
         return sum(
             count * load * table.capacity_per_s * table.hold_s(load) for table, count in self._pool.tables
         )
 
     def _crossed(self, at_s: float) -> bool:
-        backlog = self._flow_to(at_s)[3]
+        backlog = float(self._flow_to(at_s).waiting.sum())
         return self._lookout.crossed(int(backlog), int(backlog + self._running()), self._pool.replicas)
 
     def _judge(self, stop_s: float) -> bool:
@@ -407,7 +407,7 @@ class FluidCrowd:
 
     def observe(self) -> Observation:
         """Return what there is to see now; changes nothing."""
-        backlog = self._flow_to(self._now_s)[3]
+        backlog = float(self._flow_to(self._now_s).waiting.sum())
         ready = self._pool.replicas
         return Observation(
             now_s=self._now_s,
@@ -428,13 +428,14 @@ class FluidCrowd:
         table = self._table(self._find(replica_id), self._pool.replicas)
         capacity_per_s = self._pool.capacity_per_s
         load = min(1.0, self._rate_per_s() / capacity_per_s) if capacity_per_s else 0.0
-        return table.power_at(1.0 if self._backlog else load)[0]
+        return table.power_at(1.0 if self._backlog.waiting else load)[0]
 
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit, as `crowd_books.CrowdBooks.counters` has them."""
-        came, served, shed, backlog = self._flow_to(self._now_s)
+        flow = self._flow_to(self._now_s)
+        served, backlog = float(flow.served.sum()), float(flow.waiting.sum())
         found_tokens = self._found_tokens + self._tokens_found(served, self._now_s - self._since_s)
-        came, served, shed = self._came + came, self._served + served, self._shed + shed
+        came, served, shed = self._came + flow.came, self._served + served, self._shed + flow.shed
         prompt, output = self._hours.prompt_tokens, self._hours.output_tokens
         found = {
             "requests_in": came,
@@ -492,7 +493,8 @@ class FluidCrowd:
         came, backlog, bin_s = self._hour_came, self._hour_backlog, HOUR_S
         if not came and self._now_s:
             # No hour has ended yet: what there is of it stands for all.
-            arrived, _, _, waiting = self._flow_to(self._now_s)
+            flow = self._flow_to(self._now_s)
+            arrived, waiting = flow.came, float(flow.waiting.sum())
             came, backlog, bin_s = [self._came + arrived], [waiting], self._now_s
         return verdict(np.array(backlog), np.array(came), bin_s, self._pool.capacity_per_s)
 

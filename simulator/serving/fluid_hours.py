@@ -18,13 +18,14 @@ FloatArray = NDArray[np.float64]
 #: Standard deviations from the median to the 99th percentile of a normal distribution.
 _P99_SIGMAS: Final = 2.3263478740408408
 
-#: Metrics that time in the backlog adds to.
-_WAITING: Final = [not metric.startswith("tpot") for metric in METRICS]
+#: The metrics that time in the backlog adds to, and which quantile of it; None: its mean.
+_ADDED: Final = {"ttft_p50_s": 0.5, "ttft_p99_s": 0.99, "e2e_p50_s": 0.5, "e2e_mean_s": None}
 
 
 class _Hour:
     def __init__(self, tiers: int) -> None:
-        self.served = 0.0
+        self.served = np.zeros(tiers + 1)
+        """Requests by tier, and all."""
         self.begin_s = math.inf
         self.end_s = 0.0
         self.energy_j = 0.0
@@ -42,20 +43,15 @@ class FluidHours:
         The service.
     prompt_tokens, output_tokens
         Mean lengths. [tokens]
-    tier_shares
-        (tiers,) shares of the requests.
     """
 
-    def __init__(
-        self, rules: ServiceRules, prompt_tokens: float, output_tokens: float, tier_shares: FloatArray
-    ) -> None:
+    def __init__(self, rules: ServiceRules, prompt_tokens: float, output_tokens: float) -> None:
         self._rules = rules
         self.prompt_tokens = prompt_tokens
         self.output_tokens = output_tokens
-        self._shares = (*tier_shares.tolist(), 1.0)
         self._hours: dict[int, _Hour] = {}
         tiers = len(rules.tiers)
-        self._served = 0.0
+        self._served = np.zeros(tiers + 1)
         self._latency_s = np.zeros((len(METRICS), tiers + 1))
         self._within_slo = np.zeros(tiers)
 
@@ -64,9 +60,9 @@ class FluidHours:
         begin_s: float,
         end_s: float,
         *,
-        served: float,
+        served: FloatArray,
         load: float,
-        wait_s: float,
+        waits_s: FloatArray,
         tables: Sequence[tuple[LoadTable, int]],
         energy_j: float,
         replicas: int,
@@ -76,40 +72,40 @@ class FluidHours:
         Parameters
         ----------
         served
-            Requests. [count]
+            (tiers,) requests. [count]
         load
             What was served over capacity, alike on all replicas.
-        wait_s
-            Mean time in the backlog. [s]
+        waits_s
+            (tiers, n) times in the backlog, at equal steps through those of a tier. [s]
         tables
             Of the open replicas, and how many are alike.
         energy_j
             IT energy of all replicas. [J]
         """
         origin_s = self._rules.origin_s
-        hour = self._hours.setdefault(math.floor((begin_s - origin_s) / 3600.0), _Hour(len(self._shares) - 1))
-        hour.served += served
+        hour = self._hours.setdefault(math.floor((begin_s - origin_s) / 3600.0), _Hour(len(served)))
+        counts = np.append(served, served.sum())
+        hour.served += counts
         hour.begin_s = min(hour.begin_s, begin_s)
         hour.end_s = max(hour.end_s, end_s)
         hour.energy_j += energy_j
         hour.replica_seconds += replicas * (end_s - begin_s)
         capacity_per_s = sum(count * table.capacity_per_s for table, count in tables)
-        if not served or not capacity_per_s:
+        if not counts[-1] or not capacity_per_s:
             return
-        self._served += served
-        found = np.zeros_like(self._latency_s)
+        self._served += counts
+        found = _added(served, waits_s)
         for table, count in tables:
             found += count * table.capacity_per_s / capacity_per_s * table.latency_at(load)
-        found[_WAITING] += wait_s
         found = np.nan_to_num(found)
-        hour.latency_s += served * found
-        self._latency_s += served * found
+        hour.latency_s += counts * found
+        self._latency_s += counts * found
         rules = self._rules
         for code, (ttft_slo_s, tpot_slo_s) in enumerate(zip(rules.ttft_slo_s, rules.tpot_slo_s, strict=True)):
             # One of the two is infinite, see `fluid.FluidCrowd`: their product is the share that met both.
             met = _share_below(ttft_slo_s, *found[:2, code].tolist())
             met *= _share_below(tpot_slo_s, *found[2:4, code].tolist())
-            self._within_slo[code] += served * self._shares[code] * met
+            self._within_slo[code] += served[code] * met
 
     def take(self, now_s: float, *, unfinished: bool) -> dict[str, Any]:
         """Return the columns of `services_hourly` for the hours that ended by now."""
@@ -126,12 +122,12 @@ class FluidHours:
         names = (*self._rules.tiers, "all")
         by_name: dict[str, dict[str, Any]] = {}
         for code, name in enumerate(names):
+            judged = float(self._served[code])
             found: dict[str, Any] = {
-                metric: float(total[code]) / self._served if self._served else math.nan
+                metric: float(total[code]) / judged if judged else math.nan
                 for metric, total in zip(METRICS, self._latency_s, strict=True)
             }
-            found["requests"] = self._rules.weight * self._served * self._shares[code]
-            judged = self._served * self._shares[code]
+            found["requests"] = self._rules.weight * judged
             within = float(np.sum(self._within_slo) if name == "all" else self._within_slo[code])
             found["slo_attainment_fraction"] = within / judged if judged else math.nan
             found["requests_within_slo"] = self._rules.weight * within
@@ -143,18 +139,16 @@ class FluidHours:
 
     def _rows(self, start_s: float, hour: _Hour) -> list[tuple[Any, ...]]:
         weight, span_s = self._rules.weight, hour.end_s - hour.begin_s
-        tokens = weight * hour.served * self.output_tokens
+        tokens = weight * float(hour.served[-1]) * self.output_tokens
         rows: list[tuple[Any, ...]] = []
         names = (*self._rules.tiers, "all")
         for code in (len(names) - 1, *range(len(names) - 1)):
             whole = names[code] == "all"
-            served = weight * hour.served * self._shares[code]
+            count = float(hour.served[code])
+            served = weight * count
             if not whole and not served:
                 continue
-            latencies = [
-                total / hour.served if hour.served else math.nan
-                for total in hour.latency_s[:4, code].tolist()
-            ]
+            latencies = [total / count if count else math.nan for total in hour.latency_s[:4, code].tolist()]
             rows.append(
                 (
                     names[code],
@@ -169,6 +163,28 @@ class FluidHours:
                 )
             )
         return rows
+
+
+def _added(served: FloatArray, waits_s: FloatArray) -> FloatArray:
+    """Return (metrics, tiers + 1) seconds that time in the backlog adds; the last tier is all of them."""
+    found = np.zeros((len(METRICS), len(served) + 1))
+    if not waits_s.any():
+        return found
+    steps = waits_s.shape[1]
+    everybody = (waits_s.ravel(), np.repeat(served / steps, steps))
+    columns = [*((waits, np.ones(steps)) for waits in waits_s), everybody]
+    for metric, share in _ADDED.items():
+        found[METRICS.index(metric)] = [_wait_s(*column, share) for column in columns]
+    return found
+
+
+def _wait_s(waits_s: FloatArray, weights: FloatArray, share: float | None) -> float:
+    """Return a weighted quantile of waits; None: their mean. [s]"""
+    if share is None:
+        return float(np.average(waits_s, weights=weights))
+    order = np.argsort(waits_s, kind="stable")
+    below = np.cumsum(weights[order])
+    return float(waits_s[order[np.searchsorted(below, share * below[-1])]])
 
 
 def _share_below(bound_s: float, median_s: float, p99_s: float) -> float:

@@ -78,15 +78,9 @@ def by_hour(hours, name):
     return np.array([hours[name][i] for i, tier in enumerate(hours["tier"]) if tier == "all"])
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_a_fluid_morning_is_like_the_same_morning_in_full(groups):
-    """Loads of 0.05 to 0.7. The reference itself varies: 5 % on energy, 20 % on percentiles."""
-    rates_per_s = [1.0, 6.0, 14.0]
-    rules, profile = replace(RULES, attention_data_parallel=groups), profile_of(groups)
-    flow = fluid(rates_per_s, rules=rules, profile=profile)
-    assert flow.advance(3 * HOUR_S) is Stop.REACHED
-    flow.close(3 * HOUR_S)
-    full = CompiledCrowd(rules)
+def in_full(rates_per_s, *, rules=RULES, profile=PROFILE):
+    """Return the same service with every request, at the end of its hours."""
+    full, end_s = CompiledCrowd(rules), len(rates_per_s) * HOUR_S
     for number in range(2):
         full.apply(AddReplica(number, "here", "mixed", 2, profile, 4000, host_w=100.0), 0.0)
     rng = np.random.default_rng(11)
@@ -104,9 +98,21 @@ def test_a_fluid_morning_is_like_the_same_morning_in_full(groups):
         ),
         math.inf,
     )
-    while full.advance(3 * HOUR_S) is not Stop.REACHED:
+    while full.advance(end_s) is not Stop.REACHED:
         full.take_rows()
-    full.close(3 * HOUR_S)
+    full.close(end_s)
+    return full
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_fluid_morning_is_like_the_same_morning_in_full(groups):
+    """Loads of 0.05 to 0.7. The reference itself varies: 5 % on energy, 20 % on percentiles."""
+    rates_per_s = [1.0, 6.0, 14.0]
+    rules, profile = replace(RULES, attention_data_parallel=groups), profile_of(groups)
+    flow = fluid(rates_per_s, rules=rules, profile=profile)
+    assert flow.advance(3 * HOUR_S) is Stop.REACHED
+    flow.close(3 * HOUR_S)
+    full = in_full(rates_per_s, rules=rules, profile=profile)
     seen, true = flow.take_hourly(), full.take_hourly()
     for name, tolerance in (
         ("requests", 0.05),
@@ -121,6 +127,27 @@ def test_a_fluid_morning_is_like_the_same_morning_in_full(groups):
         np.testing.assert_allclose(by_hour(seen, name), by_hour(true, name), rtol=tolerance, err_msg=name)
     assert flow.summary()["stability"] == full.summary()["stability"] == "stable"
     assert flow.summary()["headroom_fraction"] == pytest.approx(full.summary()["headroom_fraction"], abs=0.1)
+
+
+def test_better_tiers_leave_a_backlog_first_as_they_do_in_full():
+    """An hour beyond capacity and one below: gold waits for nobody, plain for a quarter of an hour.
+
+    The flow's capacity is 5 % above what the kernel serves, a fifth of what comes beyond it.
+    """
+    rates_per_s = [6.0, 40.0, 0.5]
+    flow, full = fluid(rates_per_s), in_full(rates_per_s)
+    flow.advance(3 * HOUR_S)
+    flow.close(3 * HOUR_S)
+    seen, true = flow.take_hourly(), full.take_hourly()
+    assert list(seen["tier"]) == list(true["tier"]) == ["all", "gold", "plain"] * 3
+    np.testing.assert_allclose(seen["requests"], true["requests"], rtol=0.25)
+    np.testing.assert_allclose(seen["requests"][3:6], true["requests"][3:6], rtol=0.15)
+    for hour in (1, 2):
+        gold, plain = 3 * hour + 1, 3 * hour + 2
+        for name in ("ttft_p50_s", "ttft_p99_s"):
+            assert seen[name][gold] < 0.5 > true[name][gold]
+            assert seen[name][plain] == pytest.approx(true[name][plain], rel=0.25), (hour, name)
+    assert seen["ttft_p99_s"][5] > 1000.0
 
 
 def test_requests_are_conserved_through_a_backlog_and_out_of_it():
