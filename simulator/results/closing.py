@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simulator.decisions.reasons import SAID
-from simulator.foundation.units import DAY_S, HOUR_S, KILO, MEGA, in_currency, render
+from simulator.foundation.units import DAY_S, KILO, MEGA, in_currency, render
 from simulator.results.amounts import carbon_text, energy_text
 from simulator.results.digest import DEFAULTS, shown_path
+from simulator.results.served import rounded, services_said
 
 if TYPE_CHECKING:
     from simulator.results.finished_run import Run
@@ -46,12 +47,32 @@ def closing_lines(run: Run) -> list[str]:
     """Return the closing print of a finished run.
 
     Blocks come in the order of the question "what happened, what did it cost, can I trust it?".
-    If they are too long together, the longest lose their last lines, never their first.
+    If they are too long together, services are told in a line each; then the longest lose their
+    last lines, never their first, and say how many.
     """
     found = run.closing_data()
-    blocks = [
+    head, foot = _head(run, found), _foot(found)
+    room = LINES - len(head) - len(foot)
+    blocks = _blocks(run, found, brief=False)
+    if sum(map(len, blocks)) > room:
+        blocks = _blocks(run, found, brief=True)
+    cut = [0] * len(blocks)
+    while sum(map(len, blocks)) > room:
+        # The GPU-hours stay whole: their lines add up.
+        longest = max(range(1, len(blocks)), key=lambda at: len(blocks[at]))
+        del blocks[longest][-1]
+        cut[longest] += 1
+    for block, lines in zip(blocks, cut, strict=True):
+        if lines:
+            more = f" ... ({lines} more line{'s' if lines > 1 else ''} in the report)"
+            block[-1] = block[-1][: COLUMNS - len(more)].rstrip() + more
+    return [line[:COLUMNS].rstrip() for line in [*head, *(line for block in blocks for line in block), *foot]]
+
+
+def _blocks(run: Run, found: Mapping[str, Any], *, brief: bool) -> list[list[str]]:
+    return [
         _gpu_hours(found),
-        _work(run, found),
+        _work(run, found, brief=brief),
         _links(found),
         _power(found),
         _carbon(found),
@@ -63,14 +84,6 @@ def closing_lines(run: Run) -> list[str]:
         _watch(found),
         _audit(found),
     ]
-    head, foot = _head(run, found), _foot(found)
-    room = LINES - len(head) - len(foot)
-    while sum(map(len, blocks)) > room:
-        # The GPU-hours stay whole: their lines add up.
-        longest = max(blocks[1:], key=len)
-        del longest[-1]
-        longest[-1] = longest[-1][: COLUMNS - 4].rstrip() + " ..."
-    return [line[:COLUMNS].rstrip() for line in [*head, *(line for block in blocks for line in block), *foot]]
 
 
 def _head(run: Run, found: Mapping[str, Any]) -> list[str]:
@@ -116,7 +129,7 @@ def _gpu_hours(found: Mapping[str, Any]) -> list[str]:
     return lines + _block("", ["  ".join(others)])
 
 
-def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
+def _work(run: Run, found: Mapping[str, Any], *, brief: bool) -> list[str]:
     said: list[str] = []
     for job in found["training"][:_MOST]:
         parts = [] if job["tokens"] is None else [f"{render(job['tokens'], '')} tokens"]
@@ -140,14 +153,7 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
         said.append(f"{job['job']}: {', '.join(parts)}")
     if len(found["training"]) > _MOST:
         said.append(f"and {len(found['training']) - _MOST} more training jobs")
-    served = found["services"][:_MOST]
-    said += _side_by_side(served)
-    for service in served:
-        said += _service(service)
-        # Several are compared in lines of their own above, which are not cut off with the last one.
-        said += _used(service) if len(served) == 1 else []
-    if len(found["services"]) > _MOST:
-        said.append(f"and {len(found['services']) - _MOST} more services")
+    said += services_said(found["services"], brief=brief)
     for group in found["jobs"][:_MOST]:
         text = f"{group['kind']} jobs: {group['done']:,} of {group['jobs']:,} done"
         if group["wait_p50_s"] is not None:
@@ -158,70 +164,6 @@ def _work(run: Run, found: Mapping[str, Any]) -> list[str]:
             text += f"; {group['queued']:,} still queued"
         said.append(text)
     return _block("Work", said or ["none was asked for"])
-
-
-def _service(service: Mapping[str, Any]) -> list[str]:
-    tiers = ", ".join(
-        f"{tier['tier']} {_pair(tier.get('ttft_p50_s'), tier.get('ttft_p99_s'))}" for tier in service["tiers"]
-    )
-    lost = (service.get("requests_turned_away") or 0.0) + (service.get("requests_failed") or 0.0)
-    answered = render(service.get("requests") or 0.0, "")
-    if lost:
-        answered = f"{answered} of {render(service['requests_arrived'], '')}"
-    said = [f"{service['name']}: {answered} requests; TTFT p50/p99 {tiers}"]
-    tpot = f"TPOT {_pair(service.get('tpot_p50_s'), service.get('tpot_p99_s'))}"
-    verdict = str(service.get("stability") or "no request").upper()
-    headroom = service.get("headroom_fraction")
-    if headroom is not None:
-        verdict += f", headroom {100 * headroom:.0f} %"
-    late = [
-        f"{entry['tier']} {' and '.join(entry['by_metric'])} p99 late in {entry['hours']} of {entry['of']} h "
-        f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
-        for entry in service["late_hours"]
-    ]
-    promised = any(tier.get("ttft_slo_s") or tier.get("tpot_slo_s") for tier in service["tiers"])
-    met = [
-        f"{tier['tier']} {100 * tier['slo_attainment_fraction']:.0f} %"
-        for tier in service["tiers"]
-        if tier.get("slo_attainment_fraction") is not None
-    ]
-    kept = [f"promises met: {', '.join(met)}"] if promised and met else []
-    said.append("  " + ".  ".join([f"{verdict}; {tpot}", *kept, *late]))
-    return said
-
-
-def _side_by_side(services: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return joules and dollars of several services, each in one sentence with its boundary."""
-    if len(services) < 2:
-        return []
-    said = []
-    for key, words in (
-        ("joules_per_token", "J per output token, servers"),
-        ("facility_usd_per_million_tokens", "USD per M output tokens, idle and overhead too"),
-    ):
-        known = [(service["name"], service.get(key)) for service in services]
-        parts = [f"{name} {_rounded(value, 3)}" for name, value in known if value is not None]
-        said += [f"{words}: {', '.join(parts)}"] if parts else []
-    return said
-
-
-def _used(service: Mapping[str, Any]) -> list[str]:
-    """Return what a request and a million tokens use, each with its boundary."""
-    chip_j, whole_j = service.get("chip_joules_per_request"), service.get("facility_joules_per_request")
-    if chip_j is None or whole_j is None:
-        return []
-    parts = [
-        f"{_rounded(chip_j / HOUR_S, 3)} Wh/request on the chips, {_rounded(whole_j / HOUR_S, 3)} with "
-        "hosts, idle and overhead"
-    ]
-    per_million = [
-        f"{_rounded(value, 3)} {unit}"
-        for name, unit in (("gco2e", "g"), ("litres", "L"), ("usd", "USD"))
-        if (value := service.get(f"facility_{name}_per_million_tokens")) is not None
-    ]
-    if per_million:
-        parts.append(f"{', '.join(per_million)} per million output tokens")
-    return ["  " + "; ".join(parts)]
 
 
 def _power(found: Mapping[str, Any]) -> list[str]:
@@ -280,8 +222,8 @@ def _carbon(found: Mapping[str, Any]) -> list[str]:
 def _water(found: Mapping[str, Any]) -> list[str]:
     water = found["water"]
     site, source = water["site_water_m3"], water["source_water_m3"]
-    on_site = "site unknown" if site is None else f"site {_rounded(site, 4)} m3"
-    behind = "source unknown" if source is None else f"source {_rounded(source, 4)} m3"
+    on_site = "site unknown" if site is None else f"site {rounded(site, 4)} m3"
+    behind = "source unknown" if source is None else f"source {rounded(source, 4)} m3"
     return _block("Water", [f"{on_site}  {behind}"])
 
 
@@ -311,7 +253,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         return _block("Cost", [f"unknown: no price of {', '.join(missing)}{known_parts}"])
     said = [f"{_amount(money(total) / size)} {letter}{code}{year}: {listed}"]
     units = [
-        f"{_rounded(money(cost[key]), 3)} per {word}"
+        f"{rounded(money(cost[key]), 3)} per {word}"
         for key, word in (
             ("usd_per_allocated_gpu_hour", "allocated"),
             ("usd_per_productive_gpu_hour", "productive GPU-h"),
@@ -319,7 +261,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         if cost[key] is not None
     ]
     served = [
-        f"{service['name']} {_rounded(money(service['usd_per_million_tokens']), 3)}"
+        f"{service['name']} {rounded(money(service['usd_per_million_tokens']), 3)}"
         for service in found["services"][:_MOST]
         if service.get("usd_per_million_tokens") is not None
     ]
@@ -451,23 +393,6 @@ def _block(word: str, said: Sequence[str], most: int | None = None) -> list[str]
 
 def _span(seconds: float) -> str:
     return render(seconds, "s")
-
-
-def _pair(median: float | None, high: float | None) -> str:
-    if median is None:
-        return "n/a"
-    unit, size = ("ms", 1e-3) if max(median, high or 0.0) < 1.0 else ("s", 1.0)
-    return f"{_short(median / size)}/{'n/a' if high is None else _short(high / size)} {unit}"
-
-
-def _short(value: float) -> str:
-    """Return a positive number in two digits, never with an exponent."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}" if value >= 0.001 else f"{value:.4f}"
-
-
-def _rounded(value: float, digits: int) -> str:
-    """Return a number in so many digits, never with an exponent."""
-    return render(value, "ratio", digits)
 
 
 def _of(part: str, whole: str) -> str:

@@ -204,3 +204,31 @@ def test_the_idle_tail_is_named():
 def test_the_next_command_tries_another_grid():
     assert lines()[-1].endswith("next: datahall run hall sites.hall.grid=FR")
     assert lines(sites=[{"name": "paris", "grid": "FR"}])[-1].endswith("sites.paris.grid=DE")
+
+
+def test_three_services_of_one_tier_are_told_in_full():
+    served = [service(name) | {"tiers": service(name)["tiers"][:1], "late_hours": []} for name in "abc"]
+    text = "\n".join(lines(services=served))
+    for name in "abc":
+        assert f"{name}: 1,500,000 requests; TTFT p50/p99 tier-0 0.2/12 s" in text
+    assert text.count("STABLE, headroom 20 %; TPOT") == 3
+    assert "in the report" not in text
+
+
+@pytest.mark.parametrize("count", [3, 5, 6])
+def test_services_that_do_not_fit_are_told_in_a_line_each(count):
+    """Six tiers of each: the last of three was cut off before."""
+    served = [service(f"chat-{number}") | {"ttft_p50_s": 0.2, "ttft_p99_s": 12.0} for number in range(count)]
+    said = lines(services=served, watch=["one", "two", "three"], limits=FULL["limits"])
+    assert len(said) <= 30
+    text = "\n".join(said)
+    for number in range(count):
+        said = f"chat-{number}: 1,500,000 requests; TTFT 0.2/12 s, TPOT 30/50 ms; STABLE, headroom 20 %"
+        assert said in text
+    assert "more services" not in text
+
+
+def test_what_is_left_out_says_how_much_and_where():
+    text = "\n".join(lines(**{**FULL, "services": FULL["services"] * 2}))
+    assert "more lines in the report)" in text
+    assert "and 4 more services (in the report)" in "\n".join(lines(services=FULL["services"] * 2))
