@@ -136,12 +136,16 @@ profile_of: Callable[..., ServingProfile] = lru_cache(maxsize=512)(fresh_profile
 
 
 def kv_tokens(case: ServingCase, stage: Stage) -> float:
-    """Return the tokens that a replica can remember; LayoutError if the model does not fit."""
+    """Return the tokens that a replica can remember; LayoutError if the model does not fit.
+
+    Every attention group has its own copy of the attention's weights and its own share of the room.
+    """
     groups = stage.deployment.attention_data_parallel
     blocks = kv_blocks(
         case.architecture,
         gpu_memory_bytes=case.gpu.memory_bytes,
-        tensor_parallel=stage.deployment.gpus,
+        tensor_parallel=stage.deployment.tensor_parallel,
+        attention_data_parallel=groups,
         precision=case.precision,
         kv_precision=case.kv_precision,
         token_budget=TOKEN_BUDGET,

@@ -7,11 +7,12 @@ import csv
 import pytest
 from click.testing import CliRunner
 
-from analysis.estimation.serving import outcome, predictor
+from analysis.estimation.serving import kv_tokens, outcome, predictor
 from analysis.estimation.serving_cases import CaseReader
 from simulator.catalog.shelf import Catalog
 from simulator.cli.commands import datahall
 from simulator.foundation.errors import DatahallError
+from simulator.llm.memory import kv_bytes_per_token, weight_bytes
 from simulator.performance.decoder_time import Deployment
 
 SILICON = {
@@ -195,3 +196,26 @@ def test_disaggregated_rows_without_pools_take_the_usual_ones(reader):
     assert case.prefill.workers == 0
     assert "replicas of both stages as they usually are" in case.assumed
     assert outcome(case).ttft_s > outcome(case).tpot_s > 0
+
+
+def test_every_attention_group_has_a_copy_of_the_attention_and_room_of_its_own(reader):
+    """MiniMax M2 on eight H100 of 80 GB: by hand, of the parts of a GPU's memory."""
+
+    def room(groups):
+        said = {"model_path": "MiniMaxAI/MiniMax-M2.5", "system": "h100_sxm", "batch_size": "8.0"}
+        said |= {"tp_size": f"{8 // groups}.0", "attention_dp_size": f"{groups}.0"}
+        said |= {"moe_tp_size": "1.0", "moe_ep_size": "8.0"}
+        case = reader.case({**SILICON, **said})
+        return kv_tokens(case, case.decode), case
+
+    (one, case), (eight, _) = room(1), room(8)
+    model, memory_bytes = case.architecture, case.gpu.memory_bytes
+    experts_bytes = model.moe_layers * model.experts * model.expert_parameters
+    rest_bytes = weight_bytes(model, "fp8") - experts_bytes
+    left_bytes = 0.95 * memory_bytes - 4.5e9 - experts_bytes / 8
+    # Eight heads of keys and values: one on each GPU, or all of a token's on the one of its group.
+    token_bytes = kv_bytes_per_token(model, case.kv_precision)
+    assert model.kv_heads == 8
+    assert one == pytest.approx((left_bytes - rest_bytes / 8) / (token_bytes / 8), rel=1e-3)
+    assert eight == pytest.approx(8 * (left_bytes - rest_bytes) / token_bytes, rel=1e-3)
+    assert eight < one
