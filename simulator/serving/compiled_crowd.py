@@ -169,6 +169,7 @@ class CompiledCrowd(CrowdInFull):
         fleet.room_for_rows(len(lost))
         k = fleet.k
         k.crowd[kernel.NOW] = self._now - fleet.base_ps
+        again = []
         for q in lost:
             request = k.request[q]
             self._retried += 1
@@ -182,9 +183,28 @@ class CompiledCrowd(CrowdInFull):
                 kernel.plain(kernel.end_row)(k, q, FAILED, replica_id, site)
             else:
                 request[kernel.SLOT] = kernel.LOBBY
-                kernel.plain(kernel.put_last)(k.doors[0], k.request, int(request[kernel.TIER]), q)
-                k.crowd[kernel.IN_LOBBY] += 1
-                self._undealt = True
+                again.append(q)
+        self._put_again(again)
+        k.crowd[kernel.IN_LOBBY] += len(again)
+        self._undealt |= bool(again)
+
+    def _put_again(self, lost: list[int]) -> None:
+        """Let requests that lost their replica wait at the door as `TierQueue.put_again` has it."""
+        k = self._fleet.k
+        request, door = k.request, k.doors[0]
+        for tier in range(len(self.rules.tiers)):
+            again = [q for q in lost if request[q, kernel.TIER] == tier]
+            if not again:
+                continue
+            following = int(door[2 * tier])
+            while following >= 0 and request[following, kernel.ATTEMPTS]:
+                again.append(following)
+                following = int(request[following, kernel.NEXT])
+            again.sort(key=lambda q: int(request[q, kernel.NUMBER]))
+            request[again, kernel.NEXT] = [*again[1:], following]
+            door[2 * tier] = again[0]
+            if following < 0:
+                door[2 * tier + 1] = again[-1]
 
     def _set_shares(self, command: SetWeights) -> None:
         if command.weights:

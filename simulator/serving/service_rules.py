@@ -30,7 +30,9 @@ class ServiceRules:
     transfer_bytes_per_s
         Bandwidth of each prefill replica's transfers until a command says otherwise. [B/s]
     retries
-        How often a request begins again after losing its replica before it counts as failed.
+        How often a request begins again after losing its replica before it counts as failed. It is
+        sent to another one at once, as front ends retry (such as LiteLLM's router: a retry is another
+        pick); where requests are held at the door it goes first in its tier, as it had passed already.
     weight
         Requests of the world that each one stands for.
     origin_s

@@ -116,7 +116,10 @@ class ThinnedCrowd:
             cells=self.cells,
             simulated_cells=self.simulated,
         )
-        self._twin = full_crowd(self.rules, source, expected_requests=expected_requests, tabulated=tabulated)
+        self._sample = full_crowd(
+            self.rules, source, expected_requests=expected_requests, tabulated=tabulated
+        )
+        """The simulated cells, in full: on whichever form they run."""
         self._places = [replicas // self.cells] * self.cells
         """Free places by cell."""
         self._cell: dict[int, int] = {}
@@ -130,23 +133,23 @@ class ThinnedCrowd:
     @property
     def now_s(self) -> float:
         """How far the crowd has come. [s since the run's start]"""
-        return self._twin.now_s
+        return self._sample.now_s
 
     def advance(self, until_s: float) -> Stop:
         """Let time pass to `until_s`, or to the first moment at which the engine must act."""
-        return self._twin.advance(until_s)
+        return self._sample.advance(until_s)
 
     def next_time(self) -> float:
         """Return a time by which the engine must look; inf if none is due."""
-        return self._twin.next_time()
+        return self._sample.next_time()
 
     def feed(self, block: RequestTable, known_until_s: float) -> None:
         """Append arrivals of the whole service."""
-        self._twin.feed(block, known_until_s)
+        self._sample.feed(block, known_until_s)
 
     def fired(self) -> Sequence[Fired]:
         """Return and forget what `Stop.WATCH` was about."""
-        return self._twin.fired()
+        return self._sample.fired()
 
     def apply(self, command: Command, at_s: float) -> None:
         """Change the crowd; what would tie cells together or make them unequal is refused."""
@@ -158,7 +161,7 @@ class ThinnedCrowd:
             case SetClock():
                 shown = tuple(name for name in command.replica_ids if name not in self._silent)
                 if shown:
-                    self._twin.apply(SetClock(shown, command.clock_fraction), at_s)
+                    self._sample.apply(SetClock(shown, command.clock_fraction), at_s)
             case SetWatch(watch=watch) if watch is not None:
                 raise ServiceError(
                     f"service {self.rules.name}: replicas that come and go make cells unequal, so a "
@@ -170,7 +173,7 @@ class ThinnedCrowd:
                     "together; use mode full"
                 )
             case _:
-                self._twin.apply(command, at_s)
+                self._sample.apply(command, at_s)
 
     def _add(self, command: AddReplica, at_s: float) -> None:
         if command.role != "mixed":
@@ -189,7 +192,7 @@ class ThinnedCrowd:
         self._cell[command.replica_id] = cell
         self._gpus[command.replica_id] = command.gpus
         if cell < self.simulated:
-            self._twin.apply(replace(command, cell=cell), at_s)
+            self._sample.apply(replace(command, cell=cell), at_s)
         else:
             self._silent.add(command.replica_id)
             self._mirror.begin(command.replica_id, command.gpus, command.profile.idle_power_w, at_s)
@@ -208,12 +211,12 @@ class ThinnedCrowd:
             self._silent.discard(name)
             self._mirror.end(name, at_s)
         else:
-            self._twin.apply(command, at_s)
+            self._sample.apply(command, at_s)
         self._places[self._cell.pop(name)] += 1
 
     def take_power(self) -> PowerBins:
         """Return and forget the power bins that ended by now, of all replicas."""
-        bins = self._twin.take_power()
+        bins = self._sample.take_power()
         self._mirror.learn(bins, self._gpus)
         mirrored = self._mirror.take(self.now_s, unfinished=self._closed)
         replica = np.concatenate((bins.replica, mirrored.replica))
@@ -229,7 +232,7 @@ class ThinnedCrowd:
 
     def observe(self) -> Observation:
         """Return what there is to see now, scaled up to the whole service."""
-        seen = self._twin.observe()
+        seen = self._sample.observe()
         return replace(
             seen,
             mode=f"thinned: {self.simulated} of {self.cells} cells in full, "
@@ -243,40 +246,40 @@ class ThinnedCrowd:
     def power_w(self, replica_id: int) -> float:
         """Return a replica's GPU power now: its own, or that of its like. [W]"""
         if replica_id not in self._silent:
-            return self._twin.power_w(replica_id)
+            return self._sample.power_w(replica_id)
         shown = [name for name in sorted(self._cell) if name not in self._silent]
         gpus = sum(self._gpus[name] for name in shown)
         if not gpus:
             return self._mirror.idle_w(replica_id)
-        return sum(map(self._twin.power_w, shown)) / gpus * self._gpus[replica_id]
+        return sum(map(self._sample.power_w, shown)) / gpus * self._gpus[replica_id]
 
     def counters(self) -> dict[str, float]:
         """Return weighted totals for the audit, as `crowd_books.CrowdBooks.counters` has them."""
-        return self._twin.counters()
+        return self._sample.counters()
 
     def take_rows(self) -> dict[str, Any]:
         """Return and forget finished requests, each with its weight."""
-        return self._twin.take_rows()
+        return self._sample.take_rows()
 
     def take_hourly(self) -> dict[str, Any]:
         """Return and forget the hours that ended by now, scaled up to the whole service."""
-        return self._twin.take_hourly()
+        return self._sample.take_hourly()
 
     def histogram(self) -> dict[str, Any]:
         """Return the columns of `latency_histogram`, weighted."""
-        return self._twin.histogram()
+        return self._sample.histogram()
 
     def summary(self) -> dict[str, Any]:
         """Return percentiles over the sample, totals of the whole service."""
-        return self._twin.summary()
+        return self._sample.summary()
 
     def stability(self) -> Stability:
         """Return whether the sampled cells keep up."""
-        return self._twin.stability()
+        return self._sample.stability()
 
     def steps(self) -> tuple[int, int]:
         """Return (iterations, plans) of the simulated replicas."""
-        return self._twin.steps()
+        return self._sample.steps()
 
     def declared_flow_bytes_per_s(self) -> float:
         """Return 0: a thinned service does not part prefill from decode. [B/s]"""
@@ -284,7 +287,7 @@ class ThinnedCrowd:
 
     def close(self, at_s: float) -> None:
         """End the run at `at_s`: unfinished bins and hours may be taken."""
-        self._twin.close(at_s)
+        self._sample.close(at_s)
         self._closed = True
 
 

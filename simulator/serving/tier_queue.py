@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from simulator.serving.request import Request
 
@@ -42,6 +42,17 @@ class TierQueue:
         """Let a request wait before those of its tier."""
         self.tiers[request.tier].appendleft(request)
         self.count += 1
+
+    def put_again(self, requests: Iterable[Request]) -> None:
+        """Let requests that lost their replica wait first in their tiers, in the order in which they came."""
+        by_tier: list[list[Request]] = [[] for _ in self.tiers]
+        for request in requests:
+            by_tier[request.tier].append(request)
+            self.count += 1
+        for queue, again in zip(self.tiers, by_tier, strict=True):
+            while again and queue and queue[0].attempts:
+                again.append(queue.popleft())
+            queue.extendleft(sorted(again, key=lambda request: request.number, reverse=True))
 
     def head(self) -> Request:
         """Return the first of the best tier that has any."""

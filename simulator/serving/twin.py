@@ -229,6 +229,7 @@ class TwinCrowd(CrowdInFull):
         if self._hand_over.break_off(replica, self._now):
             self._undealt = True
         self._forget(slot)
+        again = []
         for request, emitted in lost:
             counters.retried += 1
             counters.wasted_tokens += emitted
@@ -238,8 +239,9 @@ class TwinCrowd(CrowdInFull):
             if request.attempts > self.rules.retries:
                 self._end(request, FAILED, replica.replica_id, replica.site)
             else:
-                self._door.put(request)
-                self._undealt = True
+                again.append(request)
+        self._door.put_again(again)
+        self._undealt |= bool(again)
 
     def _forget(self, slot: int) -> None:
         super()._forget(slot)

@@ -94,12 +94,24 @@ def test_those_who_are_held_are_seen_and_a_newcomer_takes_the_first(form):
 
 
 @forms
-def test_what_a_lost_replica_held_goes_behind_those_of_its_tier(form):
-    # The long one loses its replica at 1.75, waits behind the third, and goes when that ends at 6.
+def test_what_a_lost_replica_held_goes_first_in_its_tier(form):
+    # The long one loses its replica at 1.75. Gold goes when the other ends at 2, the long one when gold
+    # does at 3, and then the third, which never had a replica, at 13.
     crowd = crowd_of(form, REQUESTS, max_concurrency=1)
     crowd.advance(1.75)
     crowd.apply(RemoveReplica(0, "kill"), 1.75)
-    assert begun_s(crowd) == [6.0, 0.0, 3.0, 2.0]
+    assert begun_s(crowd) == [3.0, 0.0, 13.0, 2.0]
+
+
+@forms
+def test_those_that_several_lost_replicas_held_go_as_they_came(form):
+    # Three replicas of one request each; the third and the second are lost, in this order.
+    crowd = crowd_of(form, [(0.0, 2, 1)] * 6, replicas=3, max_concurrency=1)
+    crowd.advance(1.25)
+    for number in (2, 1):
+        crowd.apply(RemoveReplica(number, "kill"), 1.25)
+    # The first replica has the first until 2, then those two, then those that were held: 2 s each.
+    assert begun_s(crowd) == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 
 
 @forms
