@@ -94,11 +94,28 @@ def sustained_per_s(
 def saturated_rate_per_s(one: Saturated, rule: BatchRule, request: MeanRequest) -> float:
     """Return requests per second that a replica sustains, or a group of one. [1/s]
 
-    Within 5 % of what the same replica does in full; where KV blocks bound the batch it is up to
+    Within 6 % of what the same replica does in full; where KV blocks bound the batch it is up to
     15 % too high, because reading again what was preempted is not counted. Groups that advance
-    together wait for the one that happens to take in most prompts.
+    together wait for the one that happens to read most.
     """
     return _Mixture(one, rule, request).rate_per_s()
+
+
+class _Reading(NamedTuple):
+    """Iterations of one group that hold the same of prompts."""
+
+    share: float
+    """Of all iterations."""
+    prompts: int
+    tokens: float
+    """Of these prompts together."""
+    rounds: int
+    """Iterations that they go over."""
+
+    @property
+    def width(self) -> float:
+        """Prompt tokens of one iteration."""
+        return self.tokens / self.rounds
 
 
 class _Mixture:
@@ -150,19 +167,41 @@ class _Mixture:
             self.pairs = _pairs(chunks)
             return self._per_s(rate, self._pass_ps(round(rate * self.passes), chunks))
         places = rate * (1.0 + self.passes)
-        time_ps = alone_ps = float(self._pass_ps(round(places), ()))
-        for count, chance, others in self._counts(max(1, round(rate * stay)), rate):
-            decodes = max(0, round(places - count))
-            lengths = self._lengths(count)
-            for tokens in lengths:
-                # An iteration that holds prompts takes the place of one that does not.
-                rounds = math.ceil(tokens / room)
-                each = self._chunks(count, tokens, rounds)
-                beside = others * (self.costs.groups - 1)
-                part_ps = self._pass_ps(decodes, each, beside) - alone_ps
-                time_ps += chance / len(lengths) * rounds * part_ps
-                self.pairs += chance / len(lengths) * rounds * _pairs(each)
+        time_ps = 0.0
+        for read, beside in self._slowest(self._reading(max(1, round(rate * stay)), rate, room)):
+            chunks = self._chunks(read.prompts, read.tokens, read.rounds) if read.prompts else []
+            time_ps += read.share * self._pass_ps(max(0, round(places - read.prompts)), chunks, beside)
+            self.pairs += read.share * _pairs(chunks)
         return self._per_s(rate, time_ps)
+
+    def _reading(self, places: int, rate: float, room: float) -> list[_Reading]:
+        """Return what one group's iterations read, the narrowest first.
+
+        Prompts that come together and do not fit what decodes leave go over several iterations.
+        """
+        found = []
+        for prompts, chance in enumerate(_binomial(places, min(1.0, rate / places))):
+            lengths = self._lengths(prompts)
+            for tokens in lengths:
+                rounds = math.ceil(tokens / room)
+                found.append(_Reading(chance / len(lengths) * rounds, prompts, tokens, rounds))
+        busy = math.fsum(read.share for read in found)
+        # If they were more than there are, all iterations read.
+        found = [read._replace(share=read.share / max(1.0, busy)) for read in found]
+        return [_Reading(max(0.0, 1.0 - busy), 0, 0.0, 1), *sorted(found, key=lambda read: read.width)]
+
+    def _slowest(self, reading: list[_Reading]) -> list[tuple[_Reading, float]]:
+        """Return the same of the group that reads most, each with tokens that all others read beside it."""
+        groups, found = self.costs.groups, []
+        below = mean = 0.0
+        for read in reading:
+            above = min(1.0, below + read.share)
+            mean += read.share * read.width
+            if above > below:
+                beside = (groups - 1) * mean / above
+                found.append((read._replace(share=above**groups - below**groups), beside))
+            below = above
+        return found
 
     def _in_turns(self) -> float:
         """Return the rate where whole prompts are read at once, while nobody decodes. [1/s]"""
@@ -175,7 +214,7 @@ class _Mixture:
             return self._per_s(float(count), self._pass_ps(0, chunks))
         rate = self.batch / max(1.0, self.passes)
         time_ps = float(self._pass_ps(places, ()))
-        for count, chance, _ in self._counts(places, rate):
+        for count, chance in enumerate(_binomial(places, min(1.0, rate / places))):
             lengths = self._lengths(count)
             for tokens in lengths:
                 rounds = math.ceil(count / together)
@@ -209,30 +248,17 @@ class _Mixture:
 
     def _per_s(self, rate: float, time_ps: float) -> float:
         """Return requests per second, of so many per iteration of this mean time. [1/s]"""
+        if self.costs.groups > 1:
+            # Of the slowest group; all that is known is the mean over them.
+            return rate / time_ps * PS_PER_S
         squared = self.prompt**2 * (1.0 + self.prompt_cv**2)
         pairs = rate * ((squared + self.prompt) / 2.0 + self.found * self.prompt)
         time_ps += (pairs - self.pairs) * self.costs.pair_ps_1024 / 1024.0
         return rate / time_ps * PS_PER_S
 
-    def _counts(self, places: int, rate: float) -> list[tuple[int, float, float]]:
-        """Return (prompts of the group with most, chance, tokens of prompts in each other group).
-
-        In each group every place is given to another request with the same chance.
-        """
-        groups, found = self.costs.groups, []
-        below = mean = 0.0
-        chances = _binomial(places, min(1.0, rate / places))
-        for count, chance in enumerate(chances):
-            above = min(1.0, below + chance)
-            mean += count * chance
-            if count and above > below:
-                found.append((count, above**groups - below**groups, mean / above * self.prompt))
-            below = above
-        return found
-
     def _lengths(self, count: int) -> list[float]:
         """Return tokens of so many prompts together that stand for all."""
-        return _spread(count * self.prompt, self.prompt_cv / math.sqrt(count))
+        return _spread(count * self.prompt, self.prompt_cv / math.sqrt(count)) if count else []
 
     def _chunks(self, count: int, tokens: float, rounds: float) -> list[tuple[int, int]]:
         """Return the mean chunks of one of the rounds that prompts of so many tokens go over."""
@@ -263,7 +289,7 @@ class _Mixture:
             return alone_ps
         tokens = decodes + sum(new for new, _ in chunks)
         together = tokens + (costs.groups - 1) * decodes + round(beside)
-        return costs.beside_ps(alone_ps, tokens, together)
+        return costs.beside_ps(alone_ps, tokens, min(together, costs.groups * rule.token_budget))
 
 
 def _pairs(chunks: Iterable[tuple[int, int]]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,17 @@ _TOKENS_PS = np.rint(np.maximum(12e-3, 8e-5 * np.arange(4 * 4096 + 1)) * 1e12).a
 PROFILE = GivenReplica(IterationTime(_TOKENS_PS, 10**7, 4 * 10**4, 2 * 10**5))
 
 
+def shared(groups):
+    """Return an iteration of groups whose experts cost half of it: with all their tokens, not each's."""
+    tokens_ps = np.rint(np.maximum(12e-3, 8e-5 / groups * np.arange(groups * 4096 + 1)) * 1e12)
+    experts_ps = np.rint(4e-5 / groups * np.arange(groups * 4096 + 1) * 1e12)
+    pair_ps_1024 = round(2e5 / groups)
+    return IterationTime(
+        tokens_ps.astype(np.int64), 10**7 // groups, 4 * 10**4 // groups, pair_ps_1024,
+        attention_groups=groups, experts_ps=experts_ps.astype(np.int64),
+    )  # fmt: skip
+
+
 FORMS = (TwinCrowd, CompiledCrowd)
 
 
@@ -121,12 +133,13 @@ def drawn(prompt, output, cv, count):
     return np.minimum(lengths, 4000)
 
 
-def in_full(rule, prompt, output, *, cv=1.0, blocks=10**6, form=CompiledCrowd, count=None):
+def in_full(rule, prompt, output, *, cv=1.0, blocks=10**6, form=CompiledCrowd, count=None, groups=1):
     """Return (requests a second that leave an endless queue, the crowd)."""
-    count = count or 1500 + 30 * rule.max_sequences
+    count = count or 1500 + 30 * rule.max_sequences * groups
     lengths = drawn(prompt, output, cv, count)
-    crowd = form(ServiceRules("chat", rule=rule))
-    crowd.apply(AddReplica(0, "here", "mixed", 1, PROFILE, blocks), 0.0)
+    crowd = form(ServiceRules("chat", rule=rule, attention_data_parallel=groups))
+    profile = PROFILE if groups == 1 else replace(PROFILE, iteration=shared(groups))
+    crowd.apply(AddReplica(0, "here", "mixed", groups, profile, blocks), 0.0)
     crowd.feed(RequestTable(np.zeros(count), *lengths, np.zeros(count, np.int64)), math.inf)
     finished_s = []
     while crowd.advance(crowd.now_s + 3600.0) is not Stop.REACHED or crowd.observe().in_flight:
@@ -165,6 +178,12 @@ def test_capacity_is_right_from_one_sequence_to_hundreds(cap):
 )
 def test_capacity_is_right_for_every_way_to_batch(engine, cap, budget, prompt, output, cv):
     drained_per_s, crowd = in_full(rule_of(engine, cap, budget), prompt, output, cv=cv)
+    assert crowd.stability().capacity_per_s == pytest.approx(drained_per_s, rel=0.06)
+
+
+@pytest.mark.parametrize(("groups", "cap", "budget"), [(2, 4, 4096), (4, 32, 512), (8, 32, 1024)])
+def test_capacity_is_right_for_groups_that_wait_for_each_other(groups, cap, budget):
+    drained_per_s, crowd = in_full(rule_of("vllm-v1", cap, budget), 800, 200, groups=groups)
     assert crowd.stability().capacity_per_s == pytest.approx(drained_per_s, rel=0.06)
 
 
