@@ -27,8 +27,12 @@ LEVELS: Final = (0.003, 0.008, 0.018, 0.04, 0.1, 0.25, 0.5, 0.7, 0.85, 0.95)
 #: Fewest requests measured at each level, after a third as many to warm up.
 MEASURED: Final = 900
 
-#: Warming up and measuring each last this many times what is in flight, at least.
-TURNOVERS: Final = 3.0
+#: Warming up and measuring each last this many times what a request stays, at least: batches near
+#: saturation forget slowly, and come from empty.
+TURNOVERS: Final = 12.0
+
+#: A level is measured again, at most so often, if requests stayed longer than was thought.
+_AGAIN: Final = 2
 
 #: Replicas that share a router in the table at most: with more, waiting hardly changes.
 POOLED: Final = 2
@@ -159,39 +163,18 @@ def load_table(
     hold_s = 0.0
     for column, level in enumerate(LEVELS, start=1):
         rate_per_s = level * capacity_per_s * pooled
-        # Requests stay about half as long again as at the level before.
-        turned_over = math.ceil(TURNOVERS * 1.5 * hold_s * rate_per_s)
-        warm, measured = max(MEASURED // 3, turned_over, filling), max(MEASURED, turned_over)
-        # More come until those that are measured are out: the last of them have company, too.
-        requests = met.drawn(warm + measured + math.ceil(turned_over / TURNOVERS), rate_per_s, rng)
-        crowd = _crowd(alone, add, requests)
-        begin_s, end_s = requests.arrived_s[[warm - 1, warm + measured - 1]].tolist()
-        crowd.advance(begin_s)
-        before = crowd.energy_j()
-        crowd.advance(end_s)
-        power_w.append((crowd.energy_j() - before) / (end_s - begin_s) / pooled)
-        bins = crowd.take_power()
-        largest_w.append(float(np.max(bins.max_w, initial=power_w[-1])))
-        while crowd.observe().in_flight:
-            crowd.advance(crowd.now_s + 60.0)
-        rows = crowd.take_rows()
-        number = rows["request_id"]
-        counted = (number >= warm) & (number < warm + measured) & np.isfinite(rows["ttft_s"])
-        looked = float(np.sum(rows["prompt_tokens"][counted]))
-        found_fraction.append(float(np.sum(rows["cached_tokens"][counted])) / looked if looked else 0.0)
-        tier = np.array([rules.tiers.index(name) for name in rows["tier"]])
-        for code in range(tiers + 1):
-            chosen = counted if code == tiers else counted & (tier == code)
-            for row, metric in enumerate(METRICS):
-                name, what, _ = metric.split("_")
-                values = rows[f"{name}_s"][chosen]
-                values = values[np.isfinite(values)]
-                if len(values):
-                    fraction = {"p50": 0.5, "p99": 0.99}.get(what)
-                    latency_s[row, code, column] = (
-                        np.mean(values) if fraction is None else np.quantile(values, fraction)
-                    )
-        hold_s = float(latency_s[METRICS.index("e2e_mean_s"), tiers, column])
+        for _ in range(1 + _AGAIN):
+            # Requests stay about half as long again as at the level before.
+            stay_s = 1.5 * hold_s
+            warm = max(MEASURED // 3, math.ceil(TURNOVERS * stay_s * rate_per_s), filling)
+            found = _at_rate(alone, add, met, rng, rate_per_s, warm, math.ceil(1.5 * stay_s * rate_per_s))
+            hold_s = float(found.latency_s[METRICS.index("e2e_mean_s"), -1])
+            if not TURNOVERS * hold_s * rate_per_s > warm:
+                break
+        power_w.append(found.power_w)
+        largest_w.append(found.largest_w)
+        found_fraction.append(found.found_fraction)
+        latency_s[:, :, column] = found.latency_s
     _fill(latency_s.reshape(-1, len(_LOADS)))
     # What an idle replica finds is what it finds at the lowest load.
     found_fraction[0] = found_fraction[1]
@@ -202,6 +185,64 @@ def load_table(
         latency_s,
         np.array(found_fraction),
     )
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What came out at one level of load; see `LoadTable`."""
+
+    power_w: float
+    largest_w: float
+    latency_s: FloatArray
+    """(metrics, tiers + 1); NaN where nothing was measured."""
+    found_fraction: float
+
+
+def _at_rate(
+    rules: ServiceRules,
+    add: list[AddReplica],
+    met: Met,
+    rng: np.random.Generator,
+    rate_per_s: float,
+    warm: int,
+    behind: int,
+) -> _Level:
+    """Run replicas in full at a constant rate; measure as many requests as warm up, or `MEASURED`.
+
+    Parameters
+    ----------
+    warm, behind
+        Requests before those that are measured, and after them: the last ones have company, too.
+    """
+    measured = max(MEASURED, warm)
+    requests = met.drawn(warm + measured + behind, rate_per_s, rng)
+    crowd = _crowd(rules, add, requests)
+    begin_s, end_s = requests.arrived_s[[warm - 1, warm + measured - 1]].tolist()
+    crowd.advance(begin_s)
+    before = crowd.energy_j()
+    crowd.advance(end_s)
+    power_w = (crowd.energy_j() - before) / (end_s - begin_s) / len(add)
+    largest_w = float(np.max(crowd.take_power().max_w, initial=power_w))
+    while crowd.observe().in_flight:
+        crowd.advance(crowd.now_s + 60.0)
+    rows = crowd.take_rows()
+    number = rows["request_id"]
+    counted = (number >= warm) & (number < warm + measured) & np.isfinite(rows["ttft_s"])
+    looked = float(np.sum(rows["prompt_tokens"][counted]))
+    found_fraction = float(np.sum(rows["cached_tokens"][counted])) / looked if looked else 0.0
+    tiers = len(rules.tiers)
+    latency_s = np.full((len(METRICS), tiers + 1), np.nan)
+    tier = np.array([rules.tiers.index(name) for name in rows["tier"]])
+    for code in range(tiers + 1):
+        chosen = counted if code == tiers else counted & (tier == code)
+        for row, metric in enumerate(METRICS):
+            name, what, _ = metric.split("_")
+            values = rows[f"{name}_s"][chosen]
+            values = values[np.isfinite(values)]
+            if len(values):
+                fraction = {"p50": 0.5, "p99": 0.99}.get(what)
+                latency_s[row, code] = np.mean(values) if fraction is None else np.quantile(values, fraction)
+    return _Level(power_w, largest_w, latency_s, found_fraction)
 
 
 class Met(Protocol):
