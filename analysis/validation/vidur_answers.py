@@ -151,9 +151,9 @@ class LeastWaiting:
 
     crowd: list[TwinCrowd] = field(default_factory=list)
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], cached: Any = None) -> int:
+    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], *told: Any) -> int:
         """Return the candidate with the shortest queue."""
-        del turn, loads, cached
+        del turn, loads, told
         fleet: Any = self.crowd[0]._fleet
         return min(candidates, key=lambda slot: (fleet.at(slot).waiting_count, slot))
 

@@ -27,7 +27,7 @@ from simulator.scenario.served_model import served_architecture, served_name
 from simulator.scenario.served_queues import queues_of
 from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
-from simulator.serving.crowd import AddReplica, Crowd, Limit, Role
+from simulator.serving.crowd import AddReplica, Crowd, Limit, Role, SetWeights
 from simulator.serving.fluid import FluidCrowd
 from simulator.serving.full_crowd import COMPILED_FROM, COMPILED_FROM_SHARED, Form, form_of, full_crowd
 from simulator.serving.service_rules import ServiceRules
@@ -192,6 +192,8 @@ class ServiceBuilder:
                 queued_at_door=admission.queued_at_door,
             )
             crowd.apply(limit, 0.0)
+        if service.site_weights is not None:
+            crowd.apply(SetWeights(tuple(service.site_weights.items())), 0.0)
         return ServicePlan(
             name=service.name,
             crowd=crowd,

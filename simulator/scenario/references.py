@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from simulator.scenario.mistake import Mistake, repeated, unknown
@@ -123,11 +123,21 @@ def _of_workload(scenario: Scenario, at: Route, workload: object) -> Iterator[Mi
         for index, site in enumerate(workload.sites):
             if site not in sites:
                 yield unknown((*at, "sites", index), "site", site, sites)
+        if workload.site_weights is not None:
+            yield from _weights((*at, "site_weights"), workload.site_weights, list(workload.sites) or sites)
 
 
 def _implied(scenario: Scenario) -> list[str]:
     """Return the names of the queues that stand for none."""
     return [site.name for site in scenario.sites] if len(scenario.sites) > 1 else ["default"]
+
+
+def _weights(at: Route, weights: Mapping[str, float], sites: list[str]) -> Iterator[Mistake]:
+    for site in weights:
+        if site not in sites:
+            yield unknown((*at, site), "site", site, sites)
+    if sum(weights.values()) <= 0:
+        yield Mistake(at, "no site gets any requests")
 
 
 def _of_event(scenario: Scenario, at: Route, event: object) -> Iterator[Mistake]:
@@ -138,11 +148,7 @@ def _of_event(scenario: Scenario, at: Route, event: object) -> Iterator[Mistake]
     if isinstance(event, RouteService | ScaleService) and event.service not in services:
         yield unknown((*at, "service"), "service", event.service, services)
     if isinstance(event, RouteService):
-        for site in event.weights:
-            if site not in sites:
-                yield unknown((*at, "weights", site), "site", site, sites)
-        if sum(event.weights.values()) <= 0:
-            yield Mistake((*at, "weights"), "no site gets any requests")
+        yield from _weights((*at, "weights"), event.weights, sites)
     if isinstance(event, MoveJob):
         yield from _job(scenario, (*at, "job"), event.job)
     if isinstance(event, SetPower):

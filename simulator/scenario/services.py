@@ -13,6 +13,7 @@ from simulator.scenario.fields import (
     Bandwidth,
     Count,
     Duration,
+    Factor,
     FilePath,
     Name,
     OneOf,
@@ -242,6 +243,11 @@ class Service(Branch):
         "no replica, if not given.",
     )
     sites: tuple[Name, ...] = Field(default=(), description="Sites it may run at; its queue's if not given.")
+    site_weights: Mapping[Name, Factor] | None = Field(
+        default=None,
+        description="Relative weight of each site in the requests; the router chooses among all replicas if "
+        "not given, and among those of a site if it is.",
+    )
     cold_start: ColdStart = Field(
         default=ColdStart.model_construct(total_s=120.0),
         description="From GPUs given to the first request taken.",
@@ -284,6 +290,10 @@ class Service(Branch):
                         "both ttft_slo and tpot_slo",
                         "mode: full, or one of the two",
                     )
+        if self.site_weights is not None and self.mode != "full":
+            raise mistake(
+                f"mode {self.mode} has one queue for all sites: it knows no site_weights", "mode: full"
+            )
         if self.mode != "thinned" and self.thin_fraction != 1.0:
             raise mistake(f"thin has no effect in mode {self.mode}", "give `mode: thinned`")
         if self.mode == "thinned" and self.thin_fraction == 1.0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from simulator.serving.autoscale import Autoscaler, ConcurrencyScaler, NoScaling, QueueScaler
-from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin, Router
+from simulator.serving.routers import LeastKv, LeastOutstanding, PrefixAware, RoundRobin, Router
 
 #: `replicas.autoscale`
 AUTOSCALERS: Final[dict[str, type]] = {
@@ -18,6 +18,7 @@ AUTOSCALERS: Final[dict[str, type]] = {
 ROUTERS: Final[dict[str, type]] = {
     "round-robin": RoundRobin,
     "least-outstanding": LeastOutstanding,
+    "least-kv": LeastKv,
     "prefix-aware": PrefixAware,
 }
 

@@ -23,7 +23,7 @@ from simulator.serving.kernel import NEVER64
 from simulator.serving.ledger import FAILED, HOUR_PS, OK, RETRIED, SHED, Counters
 from simulator.serving.picoseconds import to_ps
 from simulator.serving.prefix_arrays import name_arrivals
-from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin, SiteShares
+from simulator.serving.routers import LeastKv, LeastOutstanding, PrefixAware, RoundRobin, SiteShares
 from simulator.serving.service_rules import ServiceRules
 from simulator.workload.requests import RequestSource, RequestTable
 
@@ -33,6 +33,7 @@ _WINDOW_PS: Final = 10**18
 #: Routers that the kernel knows.
 _ROUTERS: Final[dict[type, int]] = {
     RoundRobin: kernel.ROUND_ROBIN,
+    LeastKv: kernel.LEAST_KV,
     LeastOutstanding: kernel.LEAST_OUTSTANDING,
     PrefixAware: kernel.PREFIX_AWARE,
 }

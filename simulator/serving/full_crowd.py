@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from simulator.serving.crowd_in_full import CrowdInFull
-from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin
+from simulator.serving.routers import LeastKv, LeastOutstanding, PrefixAware, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestSource
@@ -22,7 +22,7 @@ COMPILED_FROM: Final = 100_000
 COMPILED_FROM_SHARED: Final = 10_000
 
 #: Routers that the kernel knows; others, those from outside among them, are asked request by request.
-_COMPILED_ROUTERS: Final = (RoundRobin, LeastOutstanding, PrefixAware)
+_COMPILED_ROUTERS: Final = (RoundRobin, LeastOutstanding, LeastKv, PrefixAware)
 
 
 def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = False) -> str:

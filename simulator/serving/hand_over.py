@@ -12,7 +12,7 @@ from simulator.serving.fleet import AnyReplica, Fleet
 from simulator.serving.kv_transfers import KvTransfers
 from simulator.serving.picoseconds import NEVER
 from simulator.serving.request import Request
-from simulator.serving.routers import Dispatch
+from simulator.serving.routers import Dispatch, Filled
 
 
 class HandOver:
@@ -26,11 +26,14 @@ class HandOver:
         Chooses among the decode replicas.
     transfers
         What carries the KV.
+    filled
+        As `routers.Router.pick`.
     """
 
-    def __init__(self, fleet: Fleet, dispatch: Dispatch, transfers: KvTransfers) -> None:
+    def __init__(self, fleet: Fleet, dispatch: Dispatch, transfers: KvTransfers, filled: Filled) -> None:
         self._fleet = fleet
         self._dispatch = dispatch
+        self._filled = filled
         self.transfers = transfers
         self._parked: deque[Request] = deque()
         """Prefilled requests that no decode replica is there for; their KV stays where it is."""
@@ -49,7 +52,7 @@ class HandOver:
         fleet = self._fleet
         able = self.able(request)
         # What a decode replica remembers does not matter: the KV comes in whole.
-        slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites, lambda _: 0)
+        slot = self._dispatch.pick("decode", able, fleet.loads, fleet.sites, lambda _: 0, self._filled)
         if slot is not None:
             request.receiver = slot
             self.between += 1

@@ -11,12 +11,16 @@ from simulator.serving.crowd import ServiceError
 
 #: How many leading KV blocks a request would find on a replica. [blocks]
 Found = Callable[[int], int]
+#: The share of a replica's KV blocks that are in use now; of several attention groups the fullest's.
+Filled = Callable[[int], float]
 
 
 class Router(Protocol):
     """Chooses among replicas. Stateless: the crowd counts the turns."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
+    def pick(
+        self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found, filled: Filled
+    ) -> int:
         """Return one of `candidates`.
 
         Parameters
@@ -29,6 +33,8 @@ class Router(Protocol):
             Requests in flight by replica, waiting ones among them. [count]
         found
             Tells how many leading KV blocks the request would find on a replica. [blocks]
+        filled
+            Tells the share of a replica's KV blocks that are in use.
         """
         ...
 
@@ -37,7 +43,9 @@ class Router(Protocol):
 class RoundRobin:
     """One after the other."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
+    def pick(
+        self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found, filled: Filled
+    ) -> int:
         """Return the candidate whose turn it is."""
         return candidates[turn % len(candidates)]
 
@@ -46,13 +54,30 @@ class RoundRobin:
 class LeastOutstanding:
     """The replica with the fewest requests in flight; the lowest-numbered of equals."""
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
+    def pick(
+        self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found, filled: Filled
+    ) -> int:
         """Return the least loaded candidate."""
         return min(candidates, key=loads.__getitem__)
 
 
+@dataclass(frozen=True)
+class LeastKv:
+    """The replica with the smallest share of its KV blocks in use.
+
+    Of equals the one with the fewest requests in flight, of those the lowest-numbered. Requests that
+    wait have no blocks yet.
+    """
+
+    def pick(
+        self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found, filled: Filled
+    ) -> int:
+        """Return the emptiest candidate."""
+        return min(candidates, key=lambda slot: (filled(slot), loads[slot]))
+
+
 #: Rules that do not look at prompts: which replica a request goes to says nothing of what it remembers.
-BLIND: Final = (RoundRobin, LeastOutstanding)
+BLIND: Final = (RoundRobin, LeastOutstanding, LeastKv)
 
 
 @dataclass(frozen=True)
@@ -66,7 +91,9 @@ class PrefixAware:
         Count, "A replica with more requests in flight than this above the fewest is passed over."
     ] = 8
 
-    def pick(self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found) -> int:
+    def pick(
+        self, turn: int, candidates: Sequence[int], loads: Sequence[int], found: Found, filled: Filled
+    ) -> int:
         """Return the candidate that remembers most."""
         bound = min(loads[slot] for slot in candidates) + self.most_ahead
         calm = [slot for slot in candidates if loads[slot] <= bound]
@@ -135,6 +162,7 @@ class Dispatch:
         loads: Sequence[int],
         sites: Sequence[str],
         found: Found,
+        filled: Filled,
     ) -> int | None:
         """Return a replica for the next request of a stage; None if none is open to it.
 
@@ -148,7 +176,7 @@ class Dispatch:
             Requests in flight by replica. [count]
         sites
             Site by replica.
-        found
+        found, filled
             As `Router.pick`.
         """
         if not candidates:
@@ -163,7 +191,7 @@ class Dispatch:
             candidates = [slot for slot in candidates if sites[slot] == site]
         turn = self._turns.get((stage, site), 0)
         self._turns[stage, site] = turn + 1
-        picked = self._router.pick(turn, candidates, loads, found)
+        picked = self._router.pick(turn, candidates, loads, found, filled)
         if picked not in candidates:
             raise ServiceError(
                 f"router {type(self._router).__name__} picked {picked!r}, which is none of the replicas "

@@ -70,7 +70,7 @@ class TwinCrowd(CrowdInFull):
         transfers = KvTransfers(
             rules.kv_bytes_per_token, rules.transfer_bytes_per_s, rules.attention_data_parallel, BIN_PS
         )
-        self._hand_over = HandOver(fleet, self._dispatch, transfers)
+        self._hand_over = HandOver(fleet, self._dispatch, transfers, self._filled)
 
     # one instant -----------------------------------------------------------------------------
 
@@ -175,7 +175,11 @@ class TwinCrowd(CrowdInFull):
             fleet.loads,
             fleet.sites,
             lambda slot: fleet.at(slot).remembered(request),
+            self._filled,
         )
+
+    def _filled(self, slot: int) -> float:
+        return self._fleet.at(slot).kv_fraction(self._now)
 
     def _send(self, request: Request, slot: int, after_ps: int) -> None:
         """Let a request wait at a replica, or send it away if too many do or it never fits.

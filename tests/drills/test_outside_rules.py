@@ -44,7 +44,7 @@ class Sticky:
 
     run: Annotated[Count, "Requests in a row."] = 2
 
-    def pick(self, turn, candidates, loads, found):
+    def pick(self, turn, candidates, loads, found, filled):
         return candidates[turn // self.run % len(candidates)]
 
 

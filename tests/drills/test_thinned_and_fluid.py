@@ -276,7 +276,7 @@ from dataclasses import dataclass
 class Last:
     """The highest-numbered replica."""
 
-    def pick(self, turn, candidates, loads, found):
+    def pick(self, turn, candidates, loads, found, filled):
         return candidates[-1]
 '''
 

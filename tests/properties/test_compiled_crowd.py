@@ -29,7 +29,7 @@ from simulator.serving.crowd import (
 )
 from simulator.serving.crowd_arrays import CHOICES
 from simulator.serving.given_replica import GivenReplica, linear_iteration
-from simulator.serving.routers import LeastOutstanding, PrefixAware, RoundRobin
+from simulator.serving.routers import LeastKv, LeastOutstanding, PrefixAware, RoundRobin
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import Prefixes, RequestTable
@@ -125,7 +125,9 @@ def services(draw):
         ttft_slo_s=(1.0, 5.0),
         tpot_slo_s=draw(st.sampled_from([(math.inf, math.inf), (0.05, math.inf), (0.2, 0.02)])),
         rule=batch,
-        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding(), PrefixAware(), PrefixAware(1)])),
+        router=draw(
+            st.sampled_from([RoundRobin(), LeastOutstanding(), LeastKv(), PrefixAware(), PrefixAware(1)])
+        ),
         piece_tokens=0 if batch.drafts else batch.block_tokens * draw(st.sampled_from([0, 1, 2, 4, 32])),
         retries=draw(st.integers(0, 2)),
         rows=draw(st.sampled_from([3, 1 << 16])),
@@ -344,7 +346,7 @@ def bare_services(draw):
     return replace(
         rules,
         rule=replace(rules.rule, drafts=0),
-        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding()])),
+        router=draw(st.sampled_from([RoundRobin(), LeastOutstanding(), LeastKv()])),
         piece_tokens=0,
         attention_data_parallel=1,
     )

@@ -61,7 +61,7 @@ UNUSED, LOBBY = -1, -2
 ) = range(52)  # fmt: skip
 
 # Values of ROUTER.
-ROUND_ROBIN, LEAST_OUTSTANDING, PREFIX_AWARE = range(3)
+ROUND_ROBIN, LEAST_OUTSTANDING, PREFIX_AWARE, LEAST_KV = range(4)
 
 # What a call is for.
 ADVANCE, PLAN, DEAL = range(3)

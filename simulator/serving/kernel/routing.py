@@ -58,6 +58,44 @@ def line_up(k: Any, s: int, q: int, after_ps: int) -> None:
         cut(k, at, after_ps)
 
 
+@compiled
+def filled(k: Any, s: int, at: int) -> float:
+    """Return the share of a replica's (or a group's) KV blocks that are in use inside its plan."""
+    c = k.crowd
+    r = k.replica[s]
+    used = r[BLOCKS] - r[FREE]
+    if r[PLAN_END] != NEVER64 and not r[NEW_SEQUENCES] and not c[UNTIL_DONE] and not c[DRAFTS]:
+        begun = r[STEPS]
+        if begun > 1:
+            begun = min(begun, steps_within(r[FIRST_PS], r[GROWTH_PS], at - r[PLAN_START], begun) + 1)
+        if begun > 0:
+            size = c[BLOCK_TOKENS]
+            start = r[GENERATION] % size
+            used += begun // size * r[DECODES] - r[GROWN]
+            for phase in range(start, start + begun % size):
+                used += k.phases[s, phase]
+    return float(used / r[BLOCKS])
+
+
+@compiled
+def emptiest(k: Any, candidates: Any, count: int, at: int) -> int:
+    """Return the candidate whose KV blocks are least in use; of equals the least loaded, the lowest slot."""
+    best = candidates[0]
+    least = 2.0
+    for i in range(count):
+        s = candidates[i]
+        share = 0.0
+        if FEATURED and k.crowd[GROUPS] > 1:
+            for group in range(s + 1, s + 1 + k.crowd[GROUPS]):
+                share = max(share, filled(k, group, at))
+        else:
+            share = filled(k, s, at)
+        if share < least or (share == least and k.replica[s, LOAD] < k.replica[best, LOAD]):
+            best = s
+            least = share
+    return int(best)
+
+
 @inlined
 def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
     """Return the slot that the router gives the next request of a stage; -1 if none is open to it.
@@ -115,6 +153,8 @@ def pick(k: Any, stage: int, candidates: Any, count: int, q: int) -> Any:
         return int(candidates[turn % count])
     if FEATURED and rarely(c[ROUTER] == PREFIX_AWARE):
         return remembering(k, candidates, count, q)
+    if rarely(c[ROUTER] == LEAST_KV):
+        return emptiest(k, candidates, count, c[NOW])
     best = candidates[0]
     least = k.replica[best, LOAD]
     for i in range(1, count):

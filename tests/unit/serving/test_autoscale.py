@@ -114,13 +114,13 @@ def test_a_cache_may_be_full_where_nobody_set_a_threshold():
 class Astray:
     """Picks a replica that takes no requests."""
 
-    def pick(self, turn, candidates, loads, found):
+    def pick(self, turn, candidates, loads, found, filled):
         return 7
 
 
 def test_a_router_that_picks_a_closed_replica_is_told_so():
     with pytest.raises(ServiceError, match=r"router Astray picked 7, .* that take requests: 0, 2"):
-        Dispatch(Astray()).pick("entry", [0, 2], [0, 0, 0], ["a", "a", "a"], lambda _: 0)
+        Dispatch(Astray()).pick("entry", [0, 2], [0, 0, 0], ["a", "a", "a"], lambda _: 0, lambda _: 0.0)
 
 
 def test_it_watches_only_what_could_change_something():

@@ -93,8 +93,8 @@ def test_the_router_sends_prompts_where_they_are_known(shared):
 def test_a_busy_replica_is_passed_over():
     loads = [12, 2]
     found = {0: 100, 1: 0}.__getitem__
-    assert PrefixAware(most_ahead=10).pick(0, [0, 1], loads, found) == 0
-    assert PrefixAware(most_ahead=9).pick(0, [0, 1], loads, found) == 1
+    assert PrefixAware(most_ahead=10).pick(0, [0, 1], loads, found, lambda _: 0.0) == 0
+    assert PrefixAware(most_ahead=9).pick(0, [0, 1], loads, found, lambda _: 0.0) == 1
 
 
 def test_pieces_are_whole_blocks():
