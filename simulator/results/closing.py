@@ -266,7 +266,7 @@ def _cost(found: Mapping[str, Any]) -> list[str]:
         if service.get("usd_per_million_tokens") is not None
     ]
     if units:
-        tokens = [f"{', '.join(served)} per million output tokens"] if served else []
+        tokens = [f"{', '.join(served)} per million output tokens, idle machines left out"] if served else []
         said.append("; ".join([f"{code} {', '.join(units)}", *tokens]))
     return _block("Cost", said)
 
