@@ -5,16 +5,14 @@ fitted and judged by itself: what the GPU does follows from the model, the batch
 time, and only the watts are predicted.
 
 - ML.ENERGY text rows (H100, B200): steady states; a step took batch over tokens per second.
-- Splitwise (A100): a prompt and its answer, whose times are given, at batch 1 and up; watts over both.
+- Splitwise (A100): a prompt and its answer, whose times are given, at batch 1 and up; watts over both,
+  and the peak, which is the prompt's where that lasted long enough for a meter to see it.
 
 Three shares of the design power and a sharpness are fitted for each GPU generation by least
 squares of log errors, single far rows damped; models weigh as the square root of their rows. What
 a resident model draws comes from the catalog; the ceiling is the highest that was measured. Time at work and
 memory traffic rise together in most rows, so both are held near one start for all generations.
 Afterwards every model is left out once and predicted from the others.
-
-Not fitted, and shown apart: attention copied for several groups, whose passes that engine padded
-to the widest group's, so that columns do not say what ran (vllm-project/vllm#26375).
 """
 
 from __future__ import annotations
@@ -56,6 +54,9 @@ _SPLITWISE_GPU: Final = ("a100-80gb", "a100-sxm-80gb")
 
 #: Prompts beyond what these models remember were cut off or failed: their mean is that of an idle GPU.
 _LONGEST_PROMPT: Final = 4096
+
+#: A prompt that takes longer is what the highest sample saw: meters report ten times a second. [s]
+_SEEN_S: Final = 0.25
 
 Floats = NDArray[np.float64]
 
@@ -115,11 +116,6 @@ class Steady:
             ceiling=min(1.0, max(peak, *(row.drawn for row in rows))),
         )
 
-    @property
-    def fitted(self) -> NDArray[np.bool_]:
-        """Return which rows a fit may use."""
-        return np.array([not kind.endswith("copied attention") for kind in self.kinds])
-
     def errors(self, law: PowerCoefficients) -> Floats:
         """Return relative errors of the watts under a law."""
         drawn = np.minimum(1.0, law.drawn(self.idle[:, None], self.parts))
@@ -140,7 +136,8 @@ def steady_states(data: Path) -> dict[str, Steady]:
         if not case.steady:
             continue
         profile = stage_profile(case, case.decode)
-        step = MeanStep.of(case.users, case.prompt_tokens, case.output_tokens)
+        groups = case.decode.deployment.attention_data_parallel
+        step = MeanStep.of(case.users, case.prompt_tokens, case.output_tokens, groups)
         deployment = case.decode.deployment
         kind = "experts" if case.architecture.experts else "dense"
         if deployment.attention_data_parallel > 1:
@@ -188,18 +185,19 @@ def phases(data: Path) -> Steady:
         pairs = batch * prefill_pairs(int(prompt))
         first = profile.load(prompt_s, batch * int(prompt), batch, 0, pairs)
         rest = profile.load(token_s, batch, batch, int(batch * (prompt + answer / 2.0)))
-        share = prompt_s / total_s
-        peak = max(peak, float(row["peak_power"]))
-        found.append(
-            Measured(
-                profile.architecture.name,
-                "dense",
-                f"{profile.precision} on {profile.deployment.gpus}",
-                ((1.0 - share, rest), (share, first)),
-                profile.power.loaded_idle_w / profile.power.tdp_w,
-                watts,
-            )
+        share, highest = prompt_s / total_s, float(row["peak_power"])
+        peak = max(peak, highest)
+        both = Measured(
+            profile.architecture.name,
+            "dense",
+            f"{profile.precision} on {profile.deployment.gpus}",
+            ((1.0 - share, rest), (share, first)),
+            profile.power.loaded_idle_w / profile.power.tdp_w,
+            watts,
         )
+        found.append(both)
+        if prompt_s > _SEEN_S:
+            found.append(both._replace(kind="prompts", parts=((1.0, first),), drawn=highest))
     return Steady.of(gpu.generation, found, peak)
 
 
@@ -207,7 +205,7 @@ def fitted(found: Steady, start: PowerCoefficients, without: str = "") -> PowerC
     """Return the law that suits the rows best, those of the model `without` left out."""
     from scipy.optimize import least_squares
 
-    used = found.fitted & (found.models != without)
+    used = found.models != without
     counts = Counter(found.models[used])
     weights = np.array([counts[model] ** -0.25 for model in found.models[used]])
     low, high, at, far = (np.array(column) for column in zip(*_FITTED.values(), strict=True))

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from analysis.estimation.case_file import Prediction, Row
+from analysis.estimation.few_cores import TEN_CORES
 from analysis.estimation.launch_lines import LaunchLine, launch_line
 from analysis.estimation.serving_cases import CaseReader, ServingCase, Stage
 from simulator.catalog.entries import GpuSpec
@@ -100,6 +101,7 @@ def stage_profile(case: ServingCase, stage: Stage, token_budget: int = TOKEN_BUD
         case.precision,
         case.kv_precision,
         token_budget,
+        case.captured_tokens,
     )
 
 
@@ -111,6 +113,7 @@ def fresh_profile(
     precision: str,
     kv_precision: str,
     token_budget: int,
+    captured_tokens: int | None = None,
     *,
     law: EngineCoefficients | None = None,
 ) -> ServingProfile:
@@ -127,6 +130,7 @@ def fresh_profile(
         kv_precision=kv_precision,
         cpu_overhead_s=0.0,
         most_tokens=max(TOKEN_BUDGET, min(_WIDEST, token_budget * deployment.attention_data_parallel)),
+        captured_tokens=captured_tokens,
         engine_law=law,
     )
 
@@ -199,7 +203,8 @@ def _together(case: ServingCase) -> Outcome:
     profile = stage_profile(case, case.decode, line.token_budget)
     test = load_test(case, line, profile.engine_law, kv_tokens(case, case.decode))
     found = run_load_test(profile.roofline, test)
-    step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens)
+    groups = case.decode.deployment.attention_data_parallel
+    step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens, groups)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
     rate = found.output_tokens / found.elapsed_s
     return Outcome(found.ttft_s, found.tpot_s, power_w, power_w / rate)
@@ -251,7 +256,8 @@ def _apart(case: ServingCase, prefill: Stage) -> Outcome:
     prefill_gpus = prefill.deployment.gpus * workers
     busy = min(1.0, rate / most)
     power_w = step.power_w(second) * case.decode.deployment.gpus * case.decode.workers
-    power_w += prefill_gpus * (busy * first.prefill_power_w + (1.0 - busy) * first.idle_power_w)
+    reading_w = first.prompt_power_w(groups * min(TOKEN_BUDGET, fitting * prompt))
+    power_w += prefill_gpus * (busy * reading_w + (1.0 - busy) * first.idle_power_w)
     return Outcome(waiting_s + burst_s + tpot_s, tpot_s, power_w, power_w / (rate * output))
 
 
@@ -285,9 +291,12 @@ def prompts_s(profile: ServingProfile, prompt: int, busy: int, together: int = 1
 def _steady(case: ServingCase) -> Outcome:
     """Return the outcome of a steady state at a mean batch."""
     profile = stage_profile(case, case.decode)
-    step = MeanStep.of(case.users, case.prompt_tokens, case.output_tokens)
+    groups = case.decode.deployment.attention_data_parallel
+    step = MeanStep.of(case.users, case.prompt_tokens, case.output_tokens, groups)
     tpot_s = step.time_s(profile)
-    power_w = step.power_w(profile) * case.decode.deployment.gpus
+    if case.few_cores:
+        tpot_s = TEN_CORES.step_s(tpot_s, case.users, case.output_tokens)
+    power_w = step.power_w(profile, tpot_s) * case.decode.deployment.gpus
     ttft_s = prompts_s(profile, case.prompt_tokens, 1) + tpot_s + profile.engine_law.request_s
     return Outcome(ttft_s, tpot_s, power_w, power_w * tpot_s / case.users)
 
@@ -295,6 +304,8 @@ def _steady(case: ServingCase) -> Outcome:
 @dataclass(frozen=True)
 class MeanStep:
     """The mean iteration of a steady batch: decodes, and now and then prompts beside them.
+
+    Answers end, and are replaced, independently of each other: prompts come as a Poisson number.
 
     Parameters
     ----------
@@ -304,6 +315,8 @@ class MeanStep:
         Prompts that come together when any come. [count]
     share
         Of iterations that hold prompts.
+    widest
+        Of these prompts, those of the attention group that has most of them. [count]
     """
 
     batch: int
@@ -311,37 +324,41 @@ class MeanStep:
     prompt: int
     prompts: float
     share: float
+    widest: float
 
     @classmethod
-    def of(cls, batch: float, prompt: int, output: float) -> MeanStep:
+    def of(cls, batch: float, prompt: int, output: float, groups: int = 1) -> MeanStep:
         """Return the mean iteration of a batch whose finished answers are replaced."""
         arriving = batch / output if prompt else 0.0
+        share = -math.expm1(-arriving)
+        together = arriving / share if prompt else 1.0
         return cls(
             batch=max(1, round(batch)),
             context_tokens=int(batch * (prompt + output / 2.0)),
             prompt=prompt,
-            prompts=max(1.0, arriving),
-            share=min(1.0, arriving),
+            prompts=together,
+            share=share,
+            widest=together if groups == 1 or not prompt else _largest(arriving / groups, groups) / share,
         )
 
     def _parts(self, profile: ServingProfile) -> tuple[float, float, float, int, int]:
         """Return (seconds without prompts, seconds with prompts, how many of the latter, tokens, pairs)."""
         cost = profile.roofline
-        budget = cost.most_tokens
-        new = max(1, round(self.prompts * self.prompt))
+        budget, groups = cost.most_tokens, cost.attention_groups
         plain_s = cost.iteration_ps(min(budget, self.batch), self.batch, self.context_tokens) / PS_PER_S
+        all_tokens = max(1, round(self.prompts * self.prompt)) + self.batch
+        # As many as there were if all groups had as many as the one that has most.
+        even_tokens = max(all_tokens, round(groups * self.widest * self.prompt) + self.batch)
         # More prompts than the budget holds go over several iterations of the same kind.
-        rounds = max(1.0, (new + self.batch) / budget)
-        wide = min(budget, new + self.batch)
+        rounds = max(1.0, even_tokens / budget)
+        wide, even = min(budget, all_tokens), min(budget, even_tokens)
         pairs = int(self.prompts * prefill_pairs(self.prompt) / rounds)
-        # Prompts that are fewer than the attention groups keep only some of those busy.
-        spread = cost.attention_groups / min(self.prompts, cost.attention_groups)
-        full_s = cost.iteration_ps(wide, self.batch, self.context_tokens, int(pairs * spread)) / PS_PER_S
-        if spread > 1.0 and cost.experts_ps is not None:
-            widest = min(budget, round((wide - self.batch) * spread) + self.batch)
-            rest_ps = cost.tokens_ps - cost.experts_ps
-            full_s += float(rest_ps[widest] - rest_ps[wide]) / PS_PER_S
-        return plain_s, full_s, rounds, wide, pairs
+        even_pairs = int(groups * self.widest * prefill_pairs(self.prompt) / rounds)
+        full_s = cost.iteration_ps(even, self.batch, self.context_tokens, even_pairs) / PS_PER_S
+        if cost.experts_ps is not None:
+            full_s -= float(cost.experts_ps[even] - cost.experts_ps[wide]) / PS_PER_S
+            even = wide
+        return plain_s, full_s, rounds, even, pairs
 
     def time_s(self, profile: ServingProfile) -> float:
         """Return its time. [s]"""
@@ -369,3 +386,14 @@ class MeanStep:
     def power_w(self, profile: ServingProfile, time_s: float | None = None) -> float:
         """Return the mean watts of one GPU over it; arguments as of `loads`. [W]"""
         return sum(weight * profile.power_w(load) for weight, load in self.loads(profile, time_s))
+
+
+def _largest(mean: float, groups: int) -> float:
+    """Return the mean of the largest of so many independent Poisson numbers."""
+    total, below, chance, count = 0.0, 0.0, math.exp(-mean), 0
+    while below < 1.0 - 1e-12 and chance > 0.0:
+        below = min(1.0, below + chance)
+        total += 1.0 - below**groups
+        count += 1
+        chance *= mean / count
+    return total

@@ -36,6 +36,13 @@ _HARMLESS: Final = frozenset(
 #: ML.ENERGY v3 ran vLLM 0.11, whose kernels for Blackwell were young.
 ENERGY_ENGINE: Final = "vllm-0.11"
 
+#: What its launch lines for DeepSeek on B200 asked for besides (``VLLM_USE_FLASHINFER_MOE_FP8``).
+_FLASHINFER_ENGINE: Final = "vllm-0.11-flashinfer"
+
+#: vLLM captures graphs for twice as many tokens as it takes sequences, but for no more than these
+#: (``VllmConfig._set_cudagraph_sizes``). [tokens]
+_MOST_CAPTURED: Final = 512
+
 #: Mean prompt of each ML.ENERGY text task; its table does not say. Estimate. [tokens]
 _PROMPT_TOKENS: Final = {"gpqa": 250, "lm-arena-chat": 250, "sourcegraph-fim": 1500}
 
@@ -71,6 +78,10 @@ class ServingCase:
         A steady state at a mean batch, not a load test from a standstill.
     published
         A load test whose launch line is public (``launch_lines``).
+    captured_tokens
+        Widest iteration whose launches were captured in a graph; None: the engine's widest. [tokens]
+    few_cores
+        Client and front ends share so few cores with the engine that it waits (``few_cores``).
     """
 
     label: str
@@ -90,6 +101,8 @@ class ServingCase:
     steady: bool
     assumed: tuple[str, ...]
     published: bool = True
+    captured_tokens: int | None = None
+    few_cores: bool = False
 
 
 class CaseReader:
@@ -229,13 +242,19 @@ class CaseReader:
         batch, output = float(row["avg_batch_size"]), float(row["avg_output_len"])
         kind = "experts" if architecture.experts else "dense"
         prompt = _PROMPT_TOKENS[task]
+        captured = min(_MOST_CAPTURED, 2 * _count(row, "max_num_seqs")) or None
+        blackwell = gpu.generation.startswith("Blackwell")
+        few_cores = gpus == 1 and blackwell
+        assumed: tuple[str, ...] = (f"prompts of {prompt} tokens", "KV cache bf16")
+        if few_cores:
+            assumed += ("ten cores for client, front ends and engine",)
         return ServingCase(
             label=f"{row['model_id']} {gpus} {gpu.name} {task} batch {batch:.0f}",
             group=f"ML.ENERGY {gpu.name} {kind}",
             model=row["model_id"],
             architecture=architecture,
             gpu=gpu,
-            engine=ENERGY_ENGINE,
+            engine=_FLASHINFER_ENGINE if blackwell and architecture.is_latent else ENERGY_ENGINE,
             precision=precision,
             kv_precision="bf16",
             decode=Stage(deployment),
@@ -245,7 +264,9 @@ class CaseReader:
             output_tokens=output,
             shortest_fraction=1.0,
             steady=True,
-            assumed=(f"prompts of {prompt} tokens", "KV cache bf16"),
+            assumed=assumed,
+            captured_tokens=captured,
+            few_cores=few_cores,
         )
 
 

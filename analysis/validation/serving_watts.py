@@ -53,7 +53,7 @@ def _watts(data: Path) -> Table:
     notes = (
         "measured: the rows and their times of a step; calibrated: the power law "
         "(in-sample, then with the row's model left out of the fit); modelled: what a step moves and "
-        "computes. Copied attention is never fitted: that engine padded every group to the widest.",
+        "computes. Copied attention: that engine padded every group to the widest.",
     )
     title = "watts at measured step times (ML.ENERGY v3, text; Splitwise)"
     return Table(title, (Column("group"), Column("rows", "count"), *kinds), rows, notes)

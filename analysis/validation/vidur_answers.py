@@ -132,7 +132,11 @@ class TableReplica:
 
     iteration: IterationTable
     idle_power_w: float = 0.0
-    prefill_power_w: float = 0.0
+
+    def prompt_power_w(self, new_tokens: float) -> float:
+        """Return no watts."""
+        del new_tokens
+        return 0.0
 
     def decode_power_w(self, sequences: float, context_tokens: float = 0.0) -> float:
         """Return no watts."""

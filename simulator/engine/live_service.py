@@ -146,7 +146,7 @@ class LiveService:
         return found
 
     def _modelled_watts(self) -> dict[str, float]:
-        """Return watts of one GPU while it reads prompts, and while it decodes the run's mean batch. [W]
+        """Return watts of one GPU while it reads a mean prompt, and while it decodes the mean batch. [W]
 
         At full clock, of the first replica. Little's law gives the batch: the time that requests
         spent after their first token, over the time that replicas served.
@@ -157,9 +157,10 @@ class LiveService:
         # A flow knows no mean of the first token, but its median.
         first_s = said.get("ttft_mean_s", said["ttft_p50_s"])
         batch = said["requests"] * max(0.0, said["e2e_mean_s"] - first_s) / self._served_s
-        context = (counts["prompt_tokens_out"] + 0.5 * counts["tokens_out"]) / said["requests"]
+        prompt = counts["prompt_tokens_out"] / said["requests"]
+        context = prompt + 0.5 * counts["tokens_out"] / said["requests"]
         return {
-            "prefill_gpu_power_w": self._first.prefill_power_w,
+            "prefill_gpu_power_w": self._first.prompt_power_w(min(prompt, self._first.iteration.most_tokens)),
             "decode_gpu_power_w": self._first.decode_power_w(max(1.0, batch), context),
         }
 

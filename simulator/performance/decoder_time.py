@@ -9,9 +9,10 @@ and over the prompt is apart, because it grows with the context and not with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,13 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a forward pass is computed from."""
+    """What a forward pass is computed from.
+
+    Parameters
+    ----------
+    captured_tokens
+        Widest pass whose launches were captured in a graph; None: the engine's. [tokens]
+    """
 
     architecture: Architecture
     gpu: GpuSpec
@@ -95,6 +102,7 @@ class Pass:
     law: ServingCoefficients
     engine: EngineCoefficients
     clock_fraction: float = 1.0
+    captured_tokens: int | None = None
 
     @cached_property
     def curve(self) -> ClockCurve:
@@ -117,13 +125,24 @@ class Pass:
         return bool(self.architecture.experts) and self.weights.path(self.gpu) == "fp8"
 
     def seconds(self, tokens: NDArray[np.float64]) -> Seconds:
-        """Return the time of a pass by its new tokens, attention and host apart; never decreasing. [s]
+        """Return the time of a pass by its new tokens, attention apart; never decreasing. [s]
+
+        What the engine adds to a pass is in it, and so is a host that cannot launch the kernels
+        of a pass without a graph as fast as the GPU runs them.
 
         Parameters
         ----------
         tokens
             (n,) - new tokens of the whole replica, rising.
         """
+        engine = self.engine
+        captured = engine.captured_tokens if self.captured_tokens is None else self.captured_tokens
+        mine = np.ceil(tokens / self.deployment.attention_data_parallel)
+        floor = np.where(mine > captured, engine.eager_launch_s * self.launches, 0.0)
+        return np.maximum.accumulate(np.maximum(self.kernels_s(tokens), floor) + engine.step_s)
+
+    def kernels_s(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return the part of `seconds` that does not wait for the host; never decreasing. [s]"""
         architecture, engine = self.architecture, self.engine
         stretch = self.curve.compute_stretch(self.clock_fraction)
         groups = self.deployment.attention_data_parallel
@@ -145,10 +164,25 @@ class Pass:
         # The head reads its matrix once; its arithmetic goes with sequences, not with tokens.
         head = self._product_s(np.ones(1), architecture.hidden, architecture.vocab / self.deployment.gpus, 16)
         total += head[0]
-        eager = mine > engine.captured_tokens
-        floor = np.where(eager, engine.eager_launch_s * self.launches, 0.0)
-        total = np.maximum(total, floor) + engine.step_s
         return np.maximum.accumulate(total)
+
+    def engaged_s(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return what of `kernels_s` is products and streaming: neither launches, gaps nor exchanges. [s]"""
+        engine = replace(self.engine, layer_s=0.0, exchange_stretch=0.0)
+        law = replace(
+            self.law,
+            products=_unlaunched(self.law.products),
+            experts=_unlaunched(self.law.experts),
+            attention_s=0.0,
+            index_s=0.0,
+        )
+        return replace(self, engine=engine, law=law).kernels_s(tokens)
+
+    def arithmetic_s(self, tokens: NDArray[np.float64]) -> Seconds:
+        """Return what of `engaged_s` arithmetic alone would take. [s]"""
+        law = replace(self.law, products=_endless(self.law.products), experts=_endless(self.law.experts))
+        engine = replace(self.engine, passes=0.0)
+        return replace(self, engine=engine, law=law).engaged_s(tokens)
 
     @property
     def launches(self) -> int:
@@ -230,7 +264,12 @@ class Pass:
         if deployment.expert_parallel > 1:
             crowding = 1.0 + self.engine.expert_imbalance * (1.0 - 1.0 / deployment.expert_parallel)
         streamed = touched * architecture.expert_parameters * self.weights.bytes_per_value / gpus * crowding
-        arithmetic = 2.0 * visits * architecture.expert_parameters / gpus * crowding
+        rows = visits
+        if self._is_block_scaled and self.engine.expert_tile:
+            # Whole tiles, the last of each expert half empty in the mean.
+            tile = self.engine.expert_tile
+            rows = np.maximum(touched * tile, visits + touched * tile / 2.0)
+        arithmetic = 2.0 * rows * architecture.expert_parameters / gpus * crowding
         if self._is_block_scaled:
             arithmetic = arithmetic * self.engine.block_stretch
         bytes_per_s = law.bandwidth * self.gpu.memory_bandwidth_bytes_per_s
@@ -293,6 +332,16 @@ class Pass:
             law.corner,
         )
         return law.launch_s * compute + both
+
+
+def _unlaunched(laws: Mapping[str, ProductLaw]) -> dict[str, ProductLaw]:
+    """Return products whose launches take no time."""
+    return {path: replace(law, launch_s=0.0) for path, law in laws.items()}
+
+
+def _endless(laws: Mapping[str, ProductLaw]) -> dict[str, ProductLaw]:
+    """Return products whose memory takes no time."""
+    return {path: replace(law, bandwidth=inf, visit_s=0.0) for path, law in laws.items()}
 
 
 def _wide(gpu: GpuSpec) -> WeightFormat:

@@ -21,11 +21,14 @@ class Load(NamedTuple):
     Parameters
     ----------
     working
-        Of the time, in which a kernel runs; the rest it waits for its host.
+        Of the time, in which kernels compute or stream; in the rest they are launched, GPUs talk to
+        each other, or wait for the host.
     streaming
         Of its memory bandwidth.
     computing
-        Of the dense peak of the format in use, padding of tiles included.
+        Of its tensor units: the geometric mean of the dense peak of the format in use that is
+        executed, padding of tiles included, and of the time that arithmetic takes. A slow kernel
+        keeps them busier than its operations say, and idler than its time does.
     """
 
     working: Any
@@ -46,15 +49,13 @@ class PowerCoefficients:
     arithmetic, whose power below 1 stands for tiles that a small batch only half fills. What is
     asked for is drawn as long as it is far below `ceiling`, the most that any steady state drew,
     because clocks give way from moment to moment long before the mean reaches it; `sharpness`
-    says how late. ``loaded_idle`` is used only where the catalog leaves the figure blank; prompts
-    draw ``prefill``, which is a peak and not a mean.
+    says how late. ``loaded_idle`` is used only where the catalog leaves the figure blank.
     """
 
     loaded_idle: float
     compute: float
     memory: float
     communication: float
-    prefill: float
     working: float
     streaming: float
     computing: float
@@ -72,55 +73,37 @@ class PowerCoefficients:
         return asked * (1.0 + (asked / self.ceiling) ** self.sharpness) ** (-1.0 / self.sharpness)
 
 
-#: Training shares are estimates: dense training runs at 0.85 to 0.97 of TDP (POLCA, 8-GPU H100
-#: node studies), waiting in a collective near 0.4 of it (POLCA's dips between iterations).
-_HOPPER: Final = PowerCoefficients(
-    loaded_idle=0.18,
-    compute=0.92,
-    memory=0.7,
-    communication=0.42,
-    prefill=0.96,
-    working=0.293,
-    streaming=0.398,
-    computing=5.58,
-    ceiling=0.991,
-    sharpness=1.59,
-    fitted_on="serving: ML.ENERGY v3 text rows, H100; training: estimate",
-)
+def _law(
+    working: float, streaming: float, computing: float, ceiling: float, sharpness: float, fitted_on: str
+) -> PowerCoefficients:
+    """Return a generation's law, the shares of training as everywhere.
+
+    Those are estimates: dense training runs at 0.85 to 0.97 of TDP (POLCA, 8-GPU H100 node
+    studies), waiting in a collective near 0.4 of it (POLCA's dips between iterations).
+    """
+    return PowerCoefficients(
+        loaded_idle=0.18,
+        compute=0.92,
+        memory=0.7,
+        communication=0.42,
+        working=working,
+        streaming=streaming,
+        computing=computing,
+        ceiling=ceiling,
+        sharpness=sharpness,
+        fitted_on=f"serving: {fitted_on}; training: estimate",
+    )
+
+
 _AMPERE: Final = replace(
-    _HOPPER,
-    loaded_idle=0.2,
-    working=0.323,
-    streaming=0.412,
-    computing=0.644,
-    ceiling=1.0,
-    sharpness=5.61,
-    fitted_on="serving: Splitwise's prompts and answers on A100; training: estimate",
+    _law(0.313, 0.408, 1.25, 1.0, 14.7, "Splitwise's prompts and answers on A100"), loaded_idle=0.2
 )
-_BLACKWELL: Final = replace(
-    _HOPPER,
-    working=0.289,
-    streaming=0.401,
-    computing=1.28,
-    ceiling=0.976,
-    sharpness=30.0,
-    fitted_on="serving: ML.ENERGY v3 text rows, B200; training: estimate",
-)
-_UNMEASURED: Final = replace(
-    _AMPERE,
-    prefill=0.95,
-    working=0.3,
-    streaming=0.4,
-    computing=1.3,
-    ceiling=0.98,
-    sharpness=6.0,
-    fitted_on="nothing: where all fits start, near Ampere's and Blackwell's",
-)
+_UNMEASURED: Final = replace(_law(0.3, 0.4, 1.3, 0.98, 6.0, "nothing, where all fits start"), loaded_idle=0.2)
 _POWER: Final[Mapping[str, PowerCoefficients]] = {
     "volta": replace(_AMPERE, loaded_idle=0.22, fitted_on="serving: Ampere's; training: estimate"),
     "ampere": _AMPERE,
-    "hopper": _HOPPER,
-    "blackwell": _BLACKWELL,
+    "hopper": _law(0.294, 0.394, 2.48, 0.991, 2.65, "ML.ENERGY v3 text rows, H100"),
+    "blackwell": _law(0.323, 0.431, 1.53, 0.976, 13.6, "ML.ENERGY v3 text rows, B200"),
     "ada": _UNMEASURED,
     "blackwell rtx": _UNMEASURED,
 }

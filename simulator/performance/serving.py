@@ -8,6 +8,7 @@ rule: those are in ``simulator.serving``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -171,9 +172,13 @@ class ServingProfile:
         What a GPU has beside that: every attention group has all weights but the experts'. [B]
     kv_bytes_per_token
         Of one GPU. [B]
-    waits_ps, sequence_waits_ps
-        (n,) int64 - the part of ``roofline.tokens_ps`` in which the GPU waits for its host, and
-        that of ``roofline.sequence_ps``. [ps]
+    engaged_ps, arithmetic_ps
+        (n,) int64 - the part of ``roofline.tokens_ps`` in which kernels compute or stream, and what
+        of it arithmetic alone would take. [ps]
+    sequence_waits_ps
+        The part of ``roofline.sequence_ps`` in which the GPU waits for its host. [ps]
+    captured_tokens
+        As of ``serving_profile``. [tokens]
     given_w
         Watts of one GPU at full clock, busy or idle, that somebody gave in place of the power
         model; None: the model's. [W]
@@ -198,8 +203,10 @@ class ServingProfile:
     cpu_overhead_s: float
     cpu_overhead_per_sequence_s: float
     overlaps_cpu: bool
-    waits_ps: NDArray[np.int64]
+    engaged_ps: NDArray[np.int64]
+    arithmetic_ps: NDArray[np.int64]
     sequence_waits_ps: int
+    captured_tokens: int | None = None
     given_w: float | None = None
     measured: IterationTable | None = None
 
@@ -241,6 +248,7 @@ class ServingProfile:
             cpu_overhead_per_sequence_s=self.cpu_overhead_per_sequence_s,
             overlaps_cpu=self.overlaps_cpu,
             most_tokens=self.roofline.most_tokens,
+            captured_tokens=self.captured_tokens,
         )
         other = replace(other, given_w=self.given_w)
         return other if self.measured is None else other.timed_by(self.measured)
@@ -250,11 +258,22 @@ class ServingProfile:
         """Return watts of one GPU of a replica with nothing to do. [W]"""
         return self.power.loaded_idle_w if self.given_w is None else self._slowed_w(self.given_w)
 
-    @property
-    def prefill_power_w(self) -> float:
-        """Return watts of one GPU while it works on prompts. [W]"""
-        full = self.power_share.prefill * self.power.tdp_w
-        return self._slowed_w(full if self.given_w is None else self.given_w)
+    def prompt_power_w(self, new_tokens: float) -> float:
+        """Return watts of one GPU over an iteration of prompt tokens, one prompt in each group. [W]
+
+        Parameters
+        ----------
+        new_tokens
+            Of the whole replica. [tokens]
+        """
+        groups = self.deployment.attention_data_parallel
+        each = max(1, round(new_tokens / groups))
+        return self.iteration_power_w(
+            new_tokens=groups * each,
+            sequences=groups,
+            context_tokens=0,
+            prefill_pairs=groups * prefill_pairs(each),
+        )
 
     @property
     def most_power_w(self) -> float:
@@ -289,11 +308,20 @@ class ServingProfile:
         self, *, new_tokens: int, sequences: int, context_tokens: int, prefill_pairs: int = 0
     ) -> float:
         """Return mean watts of one GPU over one iteration; arguments as ``iteration_ps``. [W]"""
-        elapsed_s = self._elapsed_s(new_tokens, sequences, context_tokens, prefill_pairs)
-        return self.power_w(self.load(elapsed_s, new_tokens, sequences, context_tokens, prefill_pairs))
+        full = self._at_full_clock
+        elapsed_s = full._elapsed_s(new_tokens, sequences, context_tokens, prefill_pairs)
+        return self.power_w(full.load(elapsed_s, new_tokens, sequences, context_tokens, prefill_pairs))
+
+    @cached_property
+    def _at_full_clock(self) -> ServingProfile:
+        return self.at_clock(1.0)
 
     def power_w(self, load: Load) -> float:
-        """Return watts of one GPU under a load. [W]"""
+        """Return watts of one GPU under what is this load at full clock. [W]
+
+        The curve of the clock says what is left of the watts at full clock, the pace of the work
+        included: a load that has slowed with the clock would count it twice.
+        """
         if self.given_w is not None:
             return self._slowed_w(self.given_w)
         tdp_w = self.power.tdp_w
@@ -310,12 +338,15 @@ class ServingProfile:
     ) -> Load:
         """Return what one GPU does over an iteration that takes so long; see ``iteration_ps``.
 
-        What is beyond the modelled time of the kernels is waiting for the host, so a measured
-        time may be given in place of the modelled one.
+        What is beyond the modelled work of the kernels is waiting: for launches, for other GPUs, for
+        the host. So a measured time may be given in place of the modelled one.
         """
         place = min(new_tokens, self.roofline.most_tokens)
         modelled_ps = self.roofline.iteration_ps(place, sequences, context_tokens, prefill_pairs)
-        waits_ps = int(self.waits_ps[place]) + self.sequence_waits_ps * sequences
+        engaged_ps = modelled_ps - int(self.roofline.tokens_ps[place]) + int(self.engaged_ps[place])
+        engaged_ps -= self.sequence_waits_ps * sequences
+        arithmetic_ps = int(self.arithmetic_ps[place])
+        arithmetic_ps += self.roofline.pair_ps_1024 * prefill_pairs >> PAIR_SHIFT
         streamed = self.streamed_weights_bytes(new_tokens)
         streamed += self.kv_bytes_per_token * streamed_context_tokens(
             self.architecture, sequences, context_tokens
@@ -329,11 +360,11 @@ class ServingProfile:
             sequences=sequences,
             prefill_pairs=prefill_pairs,
         )
-        peak = weight_format(self.precision).peak_flop_per_s(self.gpu)
+        executed = flop / elapsed_s / weight_format(self.precision).peak_flop_per_s(self.gpu)
         return Load(
-            working=min(1.0, (modelled_ps - waits_ps) / PS_PER_S / elapsed_s),
+            working=min(1.0, engaged_ps / PS_PER_S / elapsed_s),
             streaming=streamed / elapsed_s / self.gpu.memory_bandwidth_bytes_per_s,
-            computing=flop / elapsed_s / peak,
+            computing=math.sqrt(executed * min(1.0, arithmetic_ps / PS_PER_S / elapsed_s)),
         )
 
     def _elapsed_s(self, new_tokens: int, sequences: int, context_tokens: int, pairs: int) -> float:
@@ -366,6 +397,7 @@ def serving_profile(
     cpu_overhead_per_sequence_s: float = 0.0,
     overlaps_cpu: bool = True,
     most_tokens: int = 8192,
+    captured_tokens: int | None = None,
     coefficients: ServingCoefficients | None = None,
     engine_law: EngineCoefficients | None = None,
 ) -> ServingProfile:
@@ -394,6 +426,8 @@ def serving_profile(
         an overlapping host still costs for each sequence is in the coefficients.
     most_tokens
         Widest iteration to tabulate: the engine's token budget. [tokens]
+    captured_tokens
+        Widest iteration whose launches were captured in a graph; None: the engine's. [tokens]
     coefficients, engine_law
         To use instead of the generation's and the engine's; for calibration.
     """
@@ -407,13 +441,17 @@ def serving_profile(
         law=coefficients or kernels_of(gpu),
         engine=engine_law or engine_coefficients(engine, gpu.generation),
         clock_fraction=clock_fraction,
+        captured_tokens=captured_tokens,
     )
+
+    def picoseconds(seconds: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.int64]:
+        return np.rint(_by_token(seconds, most_tokens) * PS_PER_S).astype(np.int64)
+
     attention = attention_cost(work, CACHES[kv_precision])
     table = _by_token(lambda tokens: work.seconds(tokens) + attention.token_s * tokens, most_tokens)
-    kernels = table - work.engine.step_s
     experts = None
-    if attention_data_parallel > 1:
-        experts = np.rint(_by_token(work.experts_s, most_tokens) * PS_PER_S).astype(np.int64)
+    if attention_data_parallel > 1 and not work.engine.pads_groups:
+        experts = picoseconds(work.experts_s)
     kernels_sequence_s = attention.sequence_s + work.engine.sequence_s / attention_data_parallel
     sequence_s = kernels_sequence_s
     # Every group has a host process of its own.
@@ -458,8 +496,10 @@ def serving_profile(
         cpu_overhead_s=cpu_overhead_s,
         cpu_overhead_per_sequence_s=cpu_overhead_per_sequence_s,
         overlaps_cpu=overlaps_cpu,
-        waits_ps=np.rint((table - kernels) * PS_PER_S).astype(np.int64),
+        engaged_ps=picoseconds(lambda tokens: work.engaged_s(tokens) + attention.token_s * tokens),
+        arithmetic_ps=picoseconds(work.arithmetic_s),
         sequence_waits_ps=round((sequence_s - kernels_sequence_s) * PS_PER_S),
+        captured_tokens=captured_tokens,
     )
 
 

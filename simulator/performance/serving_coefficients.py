@@ -133,6 +133,12 @@ class EngineCoefficients:
         Grouped products, likewise; and by how much the fullest of many ranks exceeds the mean.
     exchange_stretch
         All-reduces and dispatches, likewise.
+    expert_tile
+        Tokens of a tile of 8-bit grouped products: an expert that anybody chose computes whole
+        tiles. 0: as many as chose it.
+    pads_groups
+        Every attention group runs as many tokens as the one that has most, through the experts,
+        too (vLLM up to 0.11: vllm-project/vllm#26375).
     fitted_on
         Rows that fixed these numbers.
     """
@@ -154,6 +160,8 @@ class EngineCoefficients:
     expert_stretch: float = 1.0
     expert_imbalance: float = 0.4
     exchange_stretch: float = 1.0
+    expert_tile: int = 0
+    pads_groups: bool = False
     fitted_on: str = ""
 
 
@@ -258,7 +266,7 @@ _SERVING: Final[Mapping[str, ServingCoefficients]] = {
     "blackwell rtx": _BLACKWELL_RTX,
 }
 
-_ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
+_FITTED: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     "vllm": {
         "hopper": EngineCoefficients(
             request_s=0.0211,
@@ -313,41 +321,45 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
     },
     "vllm-0.11": {
         "hopper": EngineCoefficients(
-            request_s=0.0191,
-            prompt_token_s=1.26e-06,
-            eager_launch_s=3.57e-05,
-            layer_s=1.1e-05,
-            passes=14.3,
-            step_s=0.000461,
-            sequence_s=4.51e-05,
-            stream_stretch=1.1,
-            arithmetic_stretch=1.08,
-            block_stretch=2.08,
+            request_s=0.0183,
+            prompt_token_s=1.45e-06,
+            eager_launch_s=5.3e-05,
+            layer_s=1.03e-05,
+            passes=11.6,
+            step_s=0.000367,
+            sequence_s=4.44e-05,
+            stream_stretch=1.05,
+            arithmetic_stretch=0.805,
+            block_stretch=2.25,
             idle_experts=1,
-            cache_stretch=0.854,
-            expert_stretch=1.16,
-            exchange_stretch=0.918,
-            expert_imbalance=0.169,
-            handover_s=0.05,
+            cache_stretch=0.807,
+            expert_stretch=1.11,
+            exchange_stretch=0.808,
+            expert_imbalance=0.172,
+            handover_s=0.0505,
+            expert_tile=16,
+            pads_groups=True,
             fitted_on="ML.ENERGY v3 text rows on H100",
         ),
         "blackwell": EngineCoefficients(
-            request_s=0.0214,
-            prompt_token_s=1.36e-06,
-            eager_launch_s=5.13e-05,
-            layer_s=8.99e-06,
-            passes=50,
-            step_s=0.00291,
-            sequence_s=2.95e-05,
-            stream_stretch=0.995,
-            arithmetic_stretch=0.661,
-            block_stretch=12.1,
-            idle_experts=0.5,
-            cache_stretch=1.98,
+            request_s=0.0209,
+            prompt_token_s=1.28e-06,
+            eager_launch_s=5.6e-05,
+            layer_s=7.94e-06,
+            passes=47.5,
+            step_s=0.00074,
+            sequence_s=2.81e-05,
+            stream_stretch=0.949,
+            arithmetic_stretch=0.604,
+            block_stretch=5.32,
+            idle_experts=0.49,
+            cache_stretch=1.01,
             expert_stretch=1.42,
-            exchange_stretch=0.979,
-            expert_imbalance=0.313,
-            handover_s=0.05,
+            exchange_stretch=0.99,
+            expert_imbalance=0.442,
+            handover_s=0.186,
+            expert_tile=16,
+            pads_groups=True,
             fitted_on="ML.ENERGY v3 text rows on B200",
         ),
     },
@@ -471,6 +483,19 @@ _ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
             fitted_on="silicon points on B200",
         ),
     },
+}
+
+#: vLLM 0.11 that was told to take FlashInfer's grouped products for 8 bits, as later releases do unasked.
+_FLASHINFER: Final = replace(
+    _FITTED["vllm-0.11"]["blackwell"],
+    block_stretch=_FITTED["vllm"]["blackwell"].block_stretch,
+    idle_experts=_FITTED["vllm"]["blackwell"].idle_experts,
+    expert_tile=0,
+    fitted_on="ML.ENERGY v3 text rows of other kernels on B200; grouped products: silicon points on B200",
+)
+_ENGINES: Final[Mapping[str, Mapping[str, EngineCoefficients]]] = {
+    **_FITTED,
+    "vllm-0.11-flashinfer": {**_FITTED["vllm-0.11"], "blackwell": _FLASHINFER},
 }
 
 

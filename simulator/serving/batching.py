@@ -435,9 +435,9 @@ class Replica(Planned):
             decodes, context = self.decodes.count, self.decodes.context
         costs = self.costs
         duration_ps = self._iteration_ps(decodes, context, self._new)
-        level_mw = costs.prefill_mw
+        level_mw = costs.prompt_mw[decodes + sum(new for new, _ in self._new)]
         if decodes:
-            # The decodes' own share of the iteration at their watts, the rest at the prompts'.
+            # The decodes' own share of the iteration at their watts, the rest at those of a prompt as wide.
             alone_ps = min(duration_ps, self._iteration_ps(decodes, context, ()))
             share_mw = costs.decode_mw(decodes, context) * alone_ps
             level_mw = (share_mw + level_mw * (duration_ps - alone_ps)) // duration_ps

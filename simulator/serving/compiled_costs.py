@@ -38,11 +38,10 @@ class CompiledCosts:
             costs.context_ps,
             costs.pair_ps_1024,
             costs.idle_mw,
-            costs.prefill_mw,
             costs.mixed_context_ps,
             costs.decode_mw(1, 0) if k.crowd[kernel.GROUPS] > 1 else 0,
         ]
-        return more_costs(k, row, costs.tokens_ps, costs.shared_ps), known
+        return more_costs(k, row, costs.tokens_ps, costs.shared_ps, costs.prompt_mw), known
 
     def look_up(self, k: State, plan: list[int]) -> tuple[State, int]:
         """Return the arrays with the watts of a decode batch among them, and those of its plan. [mW]
@@ -52,12 +51,12 @@ class CompiledCosts:
         plan
             A row of the kernel's `unknown`.
         """
-        _, cost, decodes, bucket, alone_ps, duration_ps = plan
+        _, cost, decodes, bucket, tokens, alone_ps, duration_ps = plan
         level_mw = self._costs[cost].decode_mw(decodes, decodes * bucket * kernel.CONTEXT_BUCKET)
         k = self._remember(k, (cost << 40 | decodes << 24 | bucket) + 1, level_mw)
         if duration_ps:
-            prefill_mw = self._costs[cost].prefill_mw
-            level_mw = prefill_mw + (level_mw - prefill_mw) * alone_ps // duration_ps
+            prompt_mw = self._costs[cost].prompt_mw[tokens]
+            level_mw = prompt_mw + (level_mw - prompt_mw) * alone_ps // duration_ps
         return k, level_mw
 
     def _remember(self, k: State, key: int, level_mw: int) -> State:

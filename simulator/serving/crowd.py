@@ -53,9 +53,8 @@ class ReplicaProfile(Protocol):
         """Of one GPU that holds the model and has nothing to do. [W]"""
         ...
 
-    @property
-    def prefill_power_w(self) -> float:
-        """Of one GPU that works on prompts. [W]"""
+    def prompt_power_w(self, new_tokens: float) -> float:
+        """Of one GPU over an iteration of so many prompt tokens in all. [W]"""
         ...
 
     def decode_power_w(self, sequences: float, context_tokens: float = ...) -> float:

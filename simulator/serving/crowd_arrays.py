@@ -92,9 +92,10 @@ def no_replicas(
         cost=np.zeros((0, kernel.COST_COLUMNS), ints),
         tokens_ps=np.zeros((0, rule.token_budget + 1), ints),
         shared_ps=np.zeros((0, together), ints),
+        prompt_mw=np.zeros((0, rule.token_budget + 1), ints),
         power_key=np.zeros(1024, ints),
         power_mw=np.zeros(1024, ints),
-        unknown=np.zeros((0, 6), ints),
+        unknown=np.zeros((0, 7), ints),
         arrived=np.zeros(0, ints),
         arriving=np.zeros((0, 4), ints),
         rows=np.zeros((rows + most + 1024, 12 + shares), ints),
@@ -184,7 +185,9 @@ def room_for_rows(k: State, more: int) -> State:
     return k._replace(rows=wider)
 
 
-def more_costs(k: State, row: list[int], tokens_ps: list[int], shared_ps: list[int]) -> State:
+def more_costs(
+    k: State, row: list[int], tokens_ps: list[int], shared_ps: list[int], prompt_mw: list[int]
+) -> State:
     """Return the arrays with one more row of costs.
 
     Parameters
@@ -193,6 +196,8 @@ def more_costs(k: State, row: list[int], tokens_ps: list[int], shared_ps: list[i
         In order of the kernel's columns of `cost`.
     tokens_ps, shared_ps
         By new tokens; at least as long as the arrays are wide, or, of `shared_ps`, empty. [ps]
+    prompt_mw
+        By new tokens, and as long, what an iteration draws when all are of prompts. [mW]
     """
     tokens = np.array(tokens_ps[: k.tokens_ps.shape[1]], np.int64)
     shared = np.zeros(k.shared_ps.shape[1], np.int64)
@@ -202,6 +207,7 @@ def more_costs(k: State, row: list[int], tokens_ps: list[int], shared_ps: list[i
         cost=np.vstack((k.cost, [row])),
         tokens_ps=np.vstack((k.tokens_ps, [tokens])),
         shared_ps=np.vstack((k.shared_ps, [shared])),
+        prompt_mw=np.vstack((k.prompt_mw, [np.array(prompt_mw[: k.prompt_mw.shape[1]], np.int64)])),
     )
 
 

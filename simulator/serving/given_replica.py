@@ -18,8 +18,10 @@ class GivenReplica:
     ----------
     iteration
         Integer cost of an iteration.
-    idle_power_w, prefill_power_w
+    idle_power_w
         Of one GPU. [W]
+    prefill_power_w, prefill_w_per_token
+        Watts of one GPU that works on prompts, linear in their new tokens. [W]
     decode_base_w, decode_w_per_sequence
         Watts of one GPU that decodes, linear in the batch. [W]
     clock_fraction
@@ -30,9 +32,14 @@ class GivenReplica:
     iteration: IterationTime
     idle_power_w: float = 100.0
     prefill_power_w: float = 600.0
+    prefill_w_per_token: float = 0.0
     decode_base_w: float = 300.0
     decode_w_per_sequence: float = 1.0
     clock_fraction: float = 1.0
+
+    def prompt_power_w(self, new_tokens: float) -> float:
+        """Return watts of one GPU that works on prompts. [W]"""
+        return self.prefill_power_w + self.prefill_w_per_token * new_tokens
 
     def decode_power_w(self, sequences: float, context_tokens: float = 0.0) -> float:
         """Return watts of one GPU that decodes; context does not matter here. [W]"""
@@ -55,6 +62,7 @@ class GivenReplica:
             self,
             iteration=slow,
             prefill_power_w=idle_w + pace * (self.prefill_power_w - idle_w),
+            prefill_w_per_token=pace * self.prefill_w_per_token,
             decode_base_w=idle_w + pace * (self.decode_base_w - idle_w),
             decode_w_per_sequence=pace * self.decode_w_per_sequence,
             clock_fraction=clock_fraction,

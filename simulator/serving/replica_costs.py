@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+
 from simulator.performance.serving import PAIR_SHIFT, IterationTime
 from simulator.serving.crowd import ReplicaProfile
 
 #: Mean context is rounded to this for the watts of a decode batch. [tokens]
 _CONTEXT_BUCKET: Final = 512
+
+#: Lengths, evenly apart as logarithms, at which the watts of prompts are looked up.
+_PROMPT_PLACES: Final = 64
 
 
 class ReplicaCosts:
@@ -32,8 +37,8 @@ class ReplicaCosts:
         "leaps",
         "mixed_context_ps",
         "pair_ps_1024",
-        "prefill_mw",
         "profile",
+        "prompt_mw",
         "sequence_ps",
         "shared_ps",
         "tokens_ps",
@@ -60,7 +65,8 @@ class ReplicaCosts:
                 self.shared_ps = iteration.experts_ps.tolist()
         self._gpus = gpus // self.groups
         self.idle_mw = self._milliwatts(profile.idle_power_w)
-        self.prefill_mw = self._milliwatts(profile.prefill_power_w)
+        self.prompt_mw = self._prompt_mw(iteration.most_tokens // self.groups)
+        """By new tokens of an iteration, what it draws when all of them are of prompts."""
         self._decode_mw: dict[tuple[int, int], int] = {}
 
     def iteration_ps(self, decodes: int, context_tokens: int, chunks: Sequence[tuple[int, int]]) -> int:
@@ -135,6 +141,13 @@ class ReplicaCosts:
             known = self._milliwatts(self.profile.decode_power_w(self.groups * sequences, mean))
             self._decode_mw[key] = known
         return known
+
+    def _prompt_mw(self, most_tokens: int) -> list[int]:
+        """Return the power of iterations of 0 and more prompt tokens, straight between some of them. [mW]"""
+        places = np.unique(np.rint(np.geomspace(1.0, most_tokens, _PROMPT_PLACES)).astype(np.int64))
+        known = [self._milliwatts(self.profile.prompt_power_w(self.groups * place)) for place in places]
+        levels = np.interp(np.arange(most_tokens + 1), places, known)
+        return [int(level) for level in np.rint(levels)]
 
     def _milliwatts(self, gpu_w: float) -> int:
         return round(gpu_w * self._gpus * 1000.0)

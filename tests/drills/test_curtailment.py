@@ -18,6 +18,7 @@ from simulator.facility.air_chiller import AirChiller
 from simulator.foundation.step_series import StepSeries
 from simulator.llm.architecture import Architecture
 from simulator.llm.flops import FlopConvention, training_flop_per_token
+from simulator.performance.serving import serving_profile
 from simulator.results.book_inputs import site_books
 
 SITE = """
@@ -495,7 +496,14 @@ def test_a_service_may_draw_what_its_requests_ask_for_and_the_limit_holds(drill,
     assert run.segments("a")[1][4] == near(1.0 / slower(clock))
     # The iteration that runs when clocks change ends as it began: its maximum is in that bin.
     in_call = (bound.start_s >= CALL_S + 300.0) & (bound.start_s < END_S)
-    assert 14_000.0 < bound.value[in_call].max() <= 15_000.0
+    # Two nodes of jobs, one of prompts, which draw what is modelled of their 700 W, one idle.
+    model = Architecture.from_spec(Catalog.shipped().model("llama-3.1-8b"))
+    replica = serving_profile(model, Catalog.shipped().gpu("h100-sxm"), tensor_parallel=8)
+    prompt_w = replica.prompt_power_w(8000)
+    assert 0.85 * 700.0 < prompt_w < 700.0
+    drawn_w = 16 * (gpu_w(500.0, clock) + 200.0) + 8 * (prompt_w + 200.0) + 8 * 200.0
+    assert bound.value[in_call].max() == pytest.approx(drawn_w, rel=1e-4)
+    assert drawn_w + 8 * (700.0 - prompt_w) <= 14_850.0
     within(run, 15_000.0)
 
 

@@ -17,6 +17,7 @@ from simulator.llm.layout import Layout
 from simulator.network.spread import Spread
 from simulator.performance.serving import serving_profile
 from simulator.performance.training import estimate
+from simulator.serving.replica_costs import ReplicaCosts
 from simulator.telemetry import PHASES
 
 SITE = """
@@ -414,10 +415,11 @@ script:
 
     # Two GPUs: idle, prompt, decoding before and after, idle again.
     bucket = 512 * ((PROMPT + steps + 256) // 512)
-    prompt_w, before_w, after_w, idle_w = (
+    prompt_w = ReplicaCosts(replica, 2).prompt_mw[PROMPT] / 1000.0
+    assert prompt_w == pytest.approx(2.0 * replica.prompt_power_w(PROMPT), rel=2e-3)
+    before_w, after_w, idle_w = (
         round(2000.0 * watts) / 1000.0
         for watts in (
-            replica.prefill_power_w,
             replica.decode_power_w(1, 1024.0),
             replica.at_clock(0.6).decode_power_w(1, float(bucket)),
             replica.idle_power_w,
@@ -461,7 +463,7 @@ script:
 """
     )
     bins = watts_of_bins(run)
-    prompt_w = round(2000.0 * replica.prefill_power_w) / 1000.0
+    prompt_w = ReplicaCosts(replica, 2).prompt_mw[8000] / 1000.0
     assert prompt_w > 2 * 650.0
     assert [row[3] for row in bins[:2]] == [prompt_w, prompt_w]
     # 400 = 72 + 628 x c (0.35 + 0.65 c)^2, the voltage being above its floor.
@@ -469,7 +471,7 @@ script:
     while high - low > 1e-12:
         c = 0.5 * (low + high)
         low, high = (c, high) if 628.0 * c * (0.35 + 0.65 * c) ** 2 <= 328.0 else (low, c)
-    capped_w = 2.0 * replica.at_clock(low).prefill_power_w
+    capped_w = ReplicaCosts(replica.at_clock(low), 2).prompt_mw[8000] / 1000.0
     assert 700.0 < capped_w < 800.0
     later = [row for row in bins if row[0] >= 600.0]
     assert len(later) == 4

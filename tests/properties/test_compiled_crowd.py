@@ -46,11 +46,11 @@ def profiles(groups):
     # Iterations of 1/64 s whatever is in them, so that boundaries, arrivals and commands coincide often.
     even = linear_iteration(fixed_s=2.0**-6, **spread)
     if groups == 1:
-        return GivenReplica(costs), GivenReplica(even)
+        return GivenReplica(costs, prefill_w_per_token=1.5), GivenReplica(even)
     # What is remembered costs most, so that the slowest group changes; experts hide behind the host.
     shared = linear_iteration(fixed_s=1e-3, expert_token_s=1e-3, context_s=1e-3, **spread)
     hidden = replace(shared, tokens_ps=np.maximum(shared.tokens_ps, shared.tokens_ps[6 * groups]))
-    return GivenReplica(shared), GivenReplica(even), GivenReplica(hidden)
+    return GivenReplica(shared, prefill_w_per_token=1.5), GivenReplica(even), GivenReplica(hidden)
 
 
 PROFILES = {groups: profiles(groups) for groups in (1, 2, 3, 4)}

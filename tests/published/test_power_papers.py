@@ -42,6 +42,30 @@ def test_inference_gives_a_fifth_of_its_watts_for_less():
     assert profile.at_clock(clock).iteration.iteration_ps(32, 32, 32_000) / full_s < 1.07
 
 
+def test_prompts_draw_what_splitwise_measured():
+    """Splitwise (arXiv:2311.18677, ``perf_model.csv``): Llama 2 70B on 8 A100, one prompt, medians.
+
+    The highest sample in shares of the design power. A meter reports ten times a second: of a
+    prompt of 65 ms it saw the watts of the 35 ms of decoding after it, too.
+    """
+    model = Architecture.from_spec(CATALOG.get("models", "llama-2-70b"))
+    profile = serving_profile(model, CATALOG.get("gpus", "a100-sxm-80gb"), tensor_parallel=8)
+    decode = profile.load(0.043, 1, 1, 500)
+    seen = []
+    for tokens, prompt_s, measured, off in (
+        (128, 0.065, 0.46, 0.13),
+        (256, 0.067, 0.66, 0.08),
+        (2048, 0.274, 0.99, 0.05),
+        (4096, 0.661, 1.00, 0.05),
+    ):
+        prompt = profile.load(prompt_s, tokens, 1, 0, tokens * (tokens + 1) // 2)
+        share = min(1.0, prompt_s / 0.1)
+        drawn_w = share * profile.power_w(prompt) + (1.0 - share) * profile.power_w(decode)
+        seen.append(drawn_w / profile.power.tdp_w)
+        assert seen[-1] == pytest.approx(measured, abs=off)
+    assert seen[0] < seen[1] < seen[2]
+
+
 def test_a_cap_of_150_w_on_a_v100_takes_what_mit_measured():
     """McDonald et al. 2022: BERT under a 150 W cap took 108.5 % of the time and 87.7 % of the energy.
 

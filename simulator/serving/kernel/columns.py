@@ -80,8 +80,8 @@ OK, SHED, FAILED, RETRIED = range(4)
 
 # Columns of `State.cost`.
 (
-    SEQUENCE_PS, CONTEXT_PS, PAIR_PS_1024, IDLE_MW, PREFILL_MW, MIXED_CONTEXT_PS, BESIDE_MW, COST_COLUMNS,
-) = range(8)  # fmt: skip
+    SEQUENCE_PS, CONTEXT_PS, PAIR_PS_1024, IDLE_MW, MIXED_CONTEXT_PS, BESIDE_MW, COST_COLUMNS,
+) = range(7)  # fmt: skip
 
 # Queues in a row of `State.lines`: KV to send, and requests whose KV has come.
 LINK, CAME = range(2)

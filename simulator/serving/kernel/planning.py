@@ -193,7 +193,7 @@ def _plan_prompts(k: Any, s: int, now: int) -> None:
             alone_ps += checking_ps(k.crowd, tokens_ps, decodes, decodes)
         set_decode_power(k, s, now, min(alone_ps, duration_ps), duration_ps)
     else:
-        meter_set(r, now, cost[PREFILL_MW], DOES_PROMPTS)
+        meter_set(r, now, k.prompt_mw[r[COST], r[NEW_TOKENS]], DOES_PROMPTS)
     r[STALE] = 1
     r[STEPS] = 1
     r[FIRST_PS] = duration_ps

@@ -69,6 +69,7 @@ def set_decode_power(k: Any, s: int, now: int, alone_ps: int, duration_ps: int) 
     """Hold the watts of a decode batch, or those of one with prompts in it (`duration_ps` above 0)."""
     r = k.replica[s]
     decodes = r[DECODES]
+    tokens = r[NEW_TOKENS] + decodes
     cost = r[COST]
     bucket = (r[CONTEXT] // decodes + CONTEXT_BUCKET // 2) // CONTEXT_BUCKET
     key = ((cost << 40) | (decodes << 24) | bucket) + 1
@@ -80,12 +81,13 @@ def set_decode_power(k: Any, s: int, now: int, alone_ps: int, duration_ps: int) 
         unknown[1] = cost
         unknown[2] = decodes
         unknown[3] = bucket
-        unknown[4] = alone_ps
-        unknown[5] = duration_ps
+        unknown[4] = tokens
+        unknown[5] = alone_ps
+        unknown[6] = duration_ps
         return
     level = k.power_mw[at]
     if duration_ps:
-        # The decodes' own share of the iteration at their watts, the rest at the prompts'.
-        prefill = k.cost[cost, PREFILL_MW]
-        level = prefill + _share(level - prefill, alone_ps, duration_ps)
+        # The decodes' own share of the iteration at their watts, the rest at those of a prompt as wide.
+        prompt = k.prompt_mw[cost, tokens]
+        level = prompt + _share(level - prompt, alone_ps, duration_ps)
     meter_set(r, now, level, DOES_BOTH if duration_ps else DOES_DECODES)

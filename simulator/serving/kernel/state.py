@@ -158,11 +158,13 @@ class State(NamedTuple):
     shared_ps: Ints
     """(costs, groups x budget + 1) the part of `tokens_ps` that goes with the tokens of all groups; with
     one group (costs, 0)."""
+    prompt_mw: Ints
+    """(costs, budget + 1) by new tokens, watts of an iteration all of whose tokens are of prompts."""
     power_key: Ints
     """A hash table of decode watts: (cost, sequences, bucket) packed, 0 where empty."""
     power_mw: Ints
     unknown: Ints
-    """(slots, 6) plans whose watts Python must look up: slot, cost, sequences, bucket, own ps, ps."""
+    """(slots, 7) plans whose watts Python must look up: slot, cost, sequences, bucket, tokens, own ps, ps."""
     arrived: Ints
     """(arrivals,) the block of arrivals that is at hand."""
     arriving: Ints

@@ -106,14 +106,39 @@ def test_a_lower_clock_slows_prompts_more_than_decoding(replica):
         replica.iteration.iteration_ps(8, 8, 8_000)
     )
     assert slow.decode_power_w(64) < replica.decode_power_w(64)
-    assert slow.prefill_power_w < replica.prefill_power_w
+    assert slow.prompt_power_w(2048) < replica.prompt_power_w(2048)
+
+
+@pytest.mark.parametrize("clock", [0.9, 0.6])
+def test_a_lower_clock_counts_once_in_the_watts(replica, clock):
+    """What an H100 draws above its 72 W floor falls with the clock and the square of the voltage.
+
+    By hand: 72 + (w - 72) x c (0.35 + 0.65 c)^2 for a load that draws w at full clock, whatever
+    the load. The slower pace of the work at the lower clock is in that already.
+    """
+    left = clock * (0.35 + 0.65 * clock) ** 2
+    slow = replica.at_clock(clock)
+    for full_w, slow_w in (
+        (replica.decode_power_w(8, 1000.0), slow.decode_power_w(8, 1000.0)),
+        (replica.decode_power_w(256, 1000.0), slow.decode_power_w(256, 1000.0)),
+        (replica.prompt_power_w(4096), slow.prompt_power_w(4096)),
+        (replica.prompt_power_w(64), slow.prompt_power_w(64)),
+    ):
+        assert slow_w == pytest.approx(72.0 + (full_w - 72.0) * left, rel=1e-9)
+
+
+def test_longer_prompts_draw_more_until_the_design_power(replica, h100):
+    watts = [replica.prompt_power_w(tokens) for tokens in (1, 16, 128, 512)]
+    assert watts == sorted(watts)
+    assert watts[0] == pytest.approx(replica.decode_power_w(1, 0.0), rel=0.01)
+    assert 0.9 * h100.tdp_w < replica.prompt_power_w(8192) <= h100.tdp_w
 
 
 def test_watts_rise_with_the_batch_and_prompts_draw_most(replica, h100):
     batches = [replica.decode_power_w(batch, 500) for batch in (1, 8, 32, 128)]
     assert batches == sorted(batches)
     assert replica.idle_power_w == replica.decode_power_w(0) < batches[0]
-    assert batches[-1] < replica.prefill_power_w <= h100.tdp_w
+    assert batches[-1] < replica.prompt_power_w(8192) <= h100.tdp_w
 
 
 def test_host_time_hides_or_does_not(llama_8b, h100):
