@@ -202,7 +202,7 @@ class CrowdBooks(ABC):
         capacity_per_s = math.nan
         if counts.requests_in:
             prompt = counts.prompt_tokens_in / counts.requests_in
-            looked, hit = self._fleet.prefix_tokens()
+            looked, hit = self._fleet.prefix_tokens() if self.rules.shares_prefixes else (0, 0)
             capacity_per_s = self._fleet.capacity_per_s(
                 self._ledger.mean_request(
                     prompt, counts.output_tokens_in / counts.requests_in, prompt * hit / max(1, looked)

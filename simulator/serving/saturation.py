@@ -94,9 +94,9 @@ def sustained_per_s(
 def saturated_rate_per_s(one: Saturated, rule: BatchRule, request: MeanRequest) -> float:
     """Return requests per second that a replica sustains, or a group of one. [1/s]
 
-    Within 6 % of what the same replica does in full; where KV blocks bound the batch it is up to
-    15 % too high, because reading again what was preempted is not counted. Groups that advance
-    together wait for the one that happens to read most.
+    Within 6 % of what the same replica does in full, within 10 % for groups that advance together and
+    wait for the one that happens to read most. Where KV blocks bound the batch it is up to 15 % too
+    high, because reading again what was preempted is not counted.
     """
     return _Mixture(one, rule, request).rate_per_s()
 

@@ -66,6 +66,7 @@ SERVING = {
     "serving/autoscaled-day": ["duration=9 h", "workloads.chat.demand.requests=20_000 per day"],
     "serving/beside-training": ["duration=2 h"],
     "serving/disaggregated": ["duration=3 min"],
+    "serving/held-at-the-door": ["duration=10 min"],
     "serving/month": ["duration=7 d"],
     "serving/peak-hours": ["duration=9 h", "workloads.chat.demand.requests=20_000 per day"],
     "serving/prefix-cached-chat": [],
