@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from simulator.decisions.reasons import SAID
 from simulator.foundation.units import DAY_S, KILO, MEGA, in_currency, render
 from simulator.results.amounts import carbon_text, energy_text
-from simulator.results.digest import DEFAULTS, shown_path
+from simulator.results.digest import shown_path
 from simulator.results.served import rounded, services_said
+from simulator.results.watch_list import DEFAULTS
 
 if TYPE_CHECKING:
     from simulator.results.finished_run import Run

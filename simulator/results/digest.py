@@ -5,7 +5,6 @@ Everything is read from the finished folder, so an opened run says the same as a
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from simulator.foundation.units import G_PER_T, HOUR_S, J_PER_MWH
 from simulator.results.percentile import quantile
 from simulator.results.shared_links import shared_links
-from simulator.results.training_facts import TrainingFacts, watch
+from simulator.results.watch_list import to_watch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,9 +28,6 @@ FloatArray = NDArray[np.float64]
 
 #: Kinds of rows in the jobs that are not jobs somebody queued.
 NOT_QUEUED: Final = ("idle", "replica")
-
-#: Ends the sentence of what to watch that counts the defaults.
-DEFAULTS: Final = "assumptions are defaults nobody set"
 
 #: What is said of a training run's effective time beside the simulated.
 _RELIABILITY: Final = (
@@ -120,7 +116,7 @@ def digest(run: Run) -> dict[str, Any]:
         "audit": _audit(run),
         "folder": str(run.path),
     }
-    found["watch"] = _watch(run, found)
+    found["watch"] = to_watch(run, found)
     answer: dict[str, Any] = _plain(found)
     return answer
 
@@ -482,57 +478,6 @@ def _audit(run: Run) -> dict[str, Any]:
         "worst_relative_difference": 0.0 if worst is None else float(worst["relative_difference"]),
         "worst": None if worst is None else worst["name"],
     }
-
-
-def _watch(run: Run, found: Mapping[str, Any]) -> list[str]:
-    said = [
-        f"{service['name']} is {service['stability']}: its percentiles grow with the length of the run"
-        for service in found["services"]
-        if service.get("stability") not in (None, "stable")
-    ]
-    said += [line for service in found["services"] for line in _unanswered(run, service)]
-    for limit in found["limits"]:
-        of = f" of {limit['of']}" if limit["of"] else ""
-        if limit["passed"] is None:
-            said.append(f"limit on {limit['metric']}{of} could not be checked: the run has no such number")
-        elif not limit["passed"]:
-            said.append(f"limit on {limit['metric']}{of} is not met")
-    for facts in run.provenance.get("training", ()):
-        said += watch(TrainingFacts(**facts))
-    waiting = sum(group["queued"] for group in found["jobs"])
-    if waiting:
-        said.append(f"{waiting:,} jobs were still queued at the end (jobs.parquet, state queued)")
-    said += list(run.provenance["notes"])
-    unset, total = _defaults(run)
-    if unset:
-        said.append(f"{unset} of {total} {DEFAULTS}")
-    return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
-
-
-def _unanswered(run: Run, service: Mapping[str, Any]) -> list[str]:
-    """Say how many requests got no answer, and why: percentiles know nothing of them."""
-    name, came = service["name"], service.get("requests_arrived") or 0.0
-    away, failed = service.get("requests_turned_away") or 0.0, service.get("requests_failed") or 0.0
-    workloads = run.provenance["scenario"].get("workloads") or ()
-    bounded = any(said["name"] == name and said.get("admission") for said in workloads)
-    why = "longer than its engine takes (token_budget where prompts are not cut, kv_blocks)"
-    if bounded:
-        why = f"more than its admission lets wait, or {why}"
-    said = [f"{name}: {away:,.0f} of {came:,.0f} requests turned away, {why}"] if away else []
-    if failed:
-        said.append(
-            f"{name}: {failed:,.0f} of {came:,.0f} requests failed: they lost their replicas too often"
-        )
-    return said
-
-
-def _defaults(run: Run) -> tuple[int, int]:
-    path = run.path / "assumptions.csv"
-    if not path.exists():
-        return 0, 0
-    with path.open(encoding="utf-8", newline="") as file:
-        origins = [row.get("origin") for row in csv.DictReader(file)]
-    return origins.count("default"), len(origins)
 
 
 def _plain(value: Any) -> Any:

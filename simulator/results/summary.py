@@ -194,7 +194,12 @@ def _service(record: Record, service: ServiceRecord, books: Books, account: Serv
 
     numbers = {name: said.get(name) for name in SERVICE}
     if said.get("stability") is not None:
-        numbers["stability"] = over_the_whole(said["stability"], said.get("ttft_p99_s") or math.nan)
+        # Who was never answered waited longer than any backlog.
+        slowest_s = said.get("ttft_p99_s") if requests else math.inf
+        came = service.counters.get("requests_in")
+        numbers["stability"] = over_the_whole(
+            said["stability"], slowest_s if came and slowest_s else math.nan
+        )
     for name, counter in _FATES.items():
         numbers[name] = service.counters.get(counter)
     numbers["tokens_per_s"] = tokens / horizon_s

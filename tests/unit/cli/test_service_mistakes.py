@@ -137,3 +137,14 @@ def test_requests_that_are_turned_away_are_told(tmp_path, monkeypatch, change, a
     assert f"log: {10 - away} of 10 requests; TTFT" in told.stdout
     assert f"log: {away} of 10 requests turned away{why}" in " ".join(told.stdout.split())
     assert f">{away}</td>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_service_that_was_never_ready_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(
+        datahall, ["run", DAY, "duration=1 min", "workloads.chat.warm_start=false", "--no-report",
+                   "workloads.chat.cold_start=10 min"]
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "BACKLOGGED" in told.stdout or "OVERLOADED" in told.stdout
+    assert "requests was answered by the end" in " ".join(told.stdout.split())
