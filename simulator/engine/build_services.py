@@ -311,8 +311,8 @@ class ServiceBuilder:
         expected = self.requests.expected(service)
         if service.mode == "thinned":
             expected *= service.thin_fraction
-        apart, tabulated = service.disaggregated is not None, service.engine.iteration_table is not None
-        form = form_of(rules, expected, apart=apart, tabulated=tabulated)
+        tabulated = service.engine.iteration_table is not None
+        form = form_of(rules, expected, tabulated=tabulated)
         least, speed = COMPILED_FROM, "20,000 requests"
         if rules.shares_prefixes:
             least, speed = COMPILED_FROM_SHARED, "300 requests of 12,000 tokens"
@@ -327,8 +327,7 @@ class ServiceBuilder:
                 rules, replicas, share, source, expected_requests=expected, tabulated=tabulated
             )
             return thinned, form
-        full = full_crowd(rules, source, expected_requests=expected, apart=apart, tabulated=tabulated)
-        return full, form
+        return full_crowd(rules, source, expected_requests=expected, tabulated=tabulated), form
 
 
 def _hourly_rate_per_s(log: RequestTable, origin_s: float, end_s: float) -> StepSeries:

@@ -392,6 +392,7 @@ class Replica(Planned):
         while self.ready and budget > 0 and len(self.running) < self.max_sequences:
             request = self.ready.popleft()
             self.running[request.order] = request
+            self.kv.extend(request, 0, request.target)
             self._put_in(request, 1)
             budget -= 1
         while self.waiting.count and budget > 0 and len(self.running) < self.max_sequences:

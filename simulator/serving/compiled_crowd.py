@@ -157,6 +157,7 @@ class CompiledCrowd(CrowdInFull):
             self._undealt = False
             c = self._fleet.k.crowd
             self._fleet.room_for_rows(int(c[kernel.IN_LOBBY]) + self._fleet.transferring)
+            self._transfers.room_for_names()
             self._run(kernel.DEAL, self._now)
 
     # commands --------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class CompiledCrowd(CrowdInFull):
             request[kernel.PREEMPTIONS] += 1
             kernel.plain(kernel.begin)(request)
             if fleet.shares:
-                kernel.plain(kernel.begin_sharing)(k.prefixes.sharer[q])
+                kernel.plain(kernel.begin_sharing)(k.prefixes, q)
             if request[kernel.ATTEMPTS] > self.rules.retries:
                 kernel.plain(kernel.end_row)(k, q, FAILED, replica_id, site)
             else:

@@ -172,10 +172,10 @@ class CompiledFleet:
 
     def add(self, command: AddReplica, max_sequences: int, at_ps: int) -> int:
         """Take in a replica; return its slot."""
-        if command.role != "mixed" and (self.shares or self._rule.until_done):
+        if command.role != "mixed" and self._rule.until_done:
             raise ServiceError(
-                f"service {self._service}: the kernel does not part prefill from decode where requests share "
-                "prefixes, or batches run until all is done; use the twin"
+                f"service {self._service}: the kernel does not part prefill from decode where batches run "
+                "until all is done; use the twin"
             )
         self._roll.check_new(command, self._rule.token_budget)
         cost = self._cost(command.profile, 1.0, command.gpus)

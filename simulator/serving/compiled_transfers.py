@@ -52,6 +52,19 @@ class CompiledTransfers:
         arrives = int(fleet.k.links[1])
         return min(*ends, NEVER if arrives >= NEVER64 - 1 else fleet.absolute(arrives))
 
+    def room_for_names(self) -> None:
+        """See to it that senders have shelves for all they may have to name while the door is dealt out."""
+        fleet = self._fleet
+        if not fleet.shares:
+            return
+        c, request = fleet.k.crowd, fleet.k.request[fleet.between()]
+        # Shared pieces and a request's own may both begin and end within one.
+        pieces = request[:, kernel.TARGET] // (c[kernel.BLOCK_TOKENS] * c[kernel.PIECE_BLOCKS]) + 3
+        wanted = np.bincount(request[:, kernel.SLOT], pieces, len(fleet.k.replica))
+        used = fleet.k.prefixes.counts[:, kernel.SHELVES_USED]
+        while np.any(fleet.k.prefixes.shelf.shape[1] - used < wanted):
+            fleet.more_shelves()
+
     def flow_bytes_per_s(self, at_ps: int) -> float:
         """Return the traffic of the last whole epoch, or of the present one if it is the first. [B/s]"""
         c, flow = self._fleet.k.crowd, self._fleet.k.flow
@@ -114,12 +127,21 @@ class CompiledTransfers:
             k.replica[home, kernel.LOAD] -= 1
             if v[kernel.TOKEN] == kernel.COMING:
                 r[kernel.DUE] -= 1
-                r[kernel.FREE] += fleet.blocks_of(int(v[kernel.TARGET]))
+                if fleet.shares:
+                    self._forgo(q)
+                else:
+                    r[kernel.FREE] += fleet.blocks_of(int(v[kernel.TARGET]))
             else:
                 tier = int(v[kernel.TIER])
                 self._unchain(k.waiting[receiver, 2 * tier : 2 * tier + 2], q)
                 r[kernel.WAITING] -= 1
             fleet.cut(home, at_ps)
+
+    def _forgo(self, q: int) -> None:
+        """Take back the named blocks that wait for a prompt whose KV was lost."""
+        self._fleet.k.crowd[kernel.LOST] = q
+        while kernel.advance(self._fleet.k, kernel.FORGO, 0) == kernel.MORE_SHELVES:
+            self._fleet.more_shelves()
 
     def _cancel(self, q: int, at_ps: int) -> None:
         """Send a prompt no more; if its transfer was under way, its sender's next one begins."""

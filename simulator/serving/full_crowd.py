@@ -25,21 +25,18 @@ COMPILED_FROM_SHARED: Final = 10_000
 _COMPILED_ROUTERS: Final = (RoundRobin, LeastOutstanding, LeastKv, PrefixAware)
 
 
-def not_compiled(rules: ServiceRules, *, apart: bool = False, tabulated: bool = False) -> str:
+def not_compiled(rules: ServiceRules, *, tabulated: bool = False) -> str:
     """Return what of a service the kernel does not know, in words; empty if it knows all.
 
     Parameters
     ----------
     rules
         The service.
-    apart
-        Whether prefill is apart from decode.
     tabulated
         Whether iterations cost what a measured table says.
     """
     reasons = (
         (type(rules.router) not in _COMPILED_ROUTERS, f"router {type(rules.router).__name__}"),
-        (apart and rules.shares_prefixes, "prefill apart from decode with shared prefixes"),
         (tabulated, "a measured table of iterations"),
     )
     return " and ".join(words for holds, words in reasons if holds)
@@ -53,9 +50,9 @@ class Form(NamedTuple):
     reason: str
 
 
-def form_of(rules: ServiceRules, expected_requests: float, *, apart: bool, tabulated: bool) -> Form:
+def form_of(rules: ServiceRules, expected_requests: float, *, tabulated: bool) -> Form:
     """Return the form that a service in full takes; parameters as `full_crowd` has them."""
-    unknown = not_compiled(rules, apart=apart, tabulated=tabulated)
+    unknown = not_compiled(rules, tabulated=tabulated)
     if unknown:
         return Form("twin", f"{unknown} is not compiled")
     least = COMPILED_FROM_SHARED if rules.shares_prefixes else COMPILED_FROM
@@ -69,7 +66,6 @@ def full_crowd(
     source: RequestSource | None,
     *,
     expected_requests: float,
-    apart: bool = False,
     tabulated: bool = False,
 ) -> CrowdInFull:
     """Return the crowd of a service in full, compiled if that pays and the kernel knows all of it.
@@ -79,7 +75,7 @@ def full_crowd(
     expected_requests
         Requests that will be simulated, about. [count]
     """
-    if form_of(rules, expected_requests, apart=apart, tabulated=tabulated).name == "twin":
+    if form_of(rules, expected_requests, tabulated=tabulated).name == "twin":
         return TwinCrowd(rules, source)
     from simulator.serving.compiled_crowd import CompiledCrowd
 

@@ -24,6 +24,7 @@ def no_prefixes() -> Prefixes:
         shelf=np.zeros((0, 0, kernel.SHELF_COLUMNS), np.int32),
         directory=np.zeros((0, 1, 2), np.int64),
         sharer=np.zeros((0, kernel.SHARER_COLUMNS), np.int64),
+        hold=np.zeros((0, kernel.HOLD_COLUMNS), np.int64),
         piece=np.zeros(0, np.int64),
         arriving=np.zeros(1, np.int64),
     )
@@ -66,7 +67,9 @@ def more_requests(p: Prefixes, count: int) -> Prefixes:
     """Return the arrays with places for so many requests."""
     sharer = np.zeros((count, kernel.SHARER_COLUMNS), np.int64)
     sharer[: len(p.sharer)] = p.sharer
-    return p._replace(sharer=sharer)
+    hold = np.zeros((2 * count, kernel.HOLD_COLUMNS), np.int64)
+    hold[: len(p.hold)] = p.hold
+    return p._replace(sharer=sharer, hold=hold)
 
 
 def name_arrivals(p: Prefixes, flying: NDArray[np.bool_], edges: Ints, names: Ints) -> Prefixes:

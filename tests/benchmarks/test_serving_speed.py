@@ -231,12 +231,17 @@ class Repeated:
         return replace(block, arrived_s=block.arrived_s + self.time * self.span_s, prefixes=prefixes)
 
 
-def test_prefixes_that_requests_share(shared_data, replica):
+#: Roles of replicas: all alike, and prefill apart from decode.
+TOGETHER, SIX_AND_TWO = ("mixed",) * 8, ("prefill",) * 6 + ("decode",) * 2
+
+
+@pytest.mark.parametrize("roles", [TOGETHER, SIX_AND_TWO], ids=["together", "apart"])
+def test_prefixes_that_requests_share(shared_data, replica, roles):
     """Mooncake's conversations, ten hours of them, on eight replicas of 448,000 tokens of KV each."""
     _, add, _ = replica
     log = read_requests(shared_data / "serving" / "traces" / "mooncake_conversation.jsonl.gz", ("standard",))
-    shared = ServiceRules("chat", rule=RULE, router=PrefixAware(), piece_tokens=log.prefixes.tokens)
-    plain = ServiceRules("chat", rule=RULE, router=LeastOutstanding())
+    shared = ServiceRules("chat", rule=RULE, router=PrefixAware(), piece_tokens=log.prefixes.tokens, **SENT)
+    plain = ServiceRules("chat", rule=RULE, router=LeastOutstanding(), **SENT)
     for form, rules, times in (
         (CompiledCrowd, shared, 1),
         (CompiledCrowd, shared, 10),
@@ -245,8 +250,8 @@ def test_prefixes_that_requests_share(shared_data, replica):
     ):
         source = Repeated(log, times)
         crowd = form(rules, source)
-        for number in range(8):
-            crowd.apply(add(number, 28_000), 0.0)
+        for number, role in enumerate(roles):
+            crowd.apply(dataclasses.replace(add(number, 28_000), role=role), 0.0)
         begun_s = time.process_time()
         while (stop := crowd.advance(times * source.span_s + 600.0)) is not Stop.REACHED:
             if stop is Stop.ROWS_FULL:

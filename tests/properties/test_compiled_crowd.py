@@ -57,9 +57,9 @@ PROFILES = {groups: profiles(groups) for groups in (1, 2, 3, 4)}
 
 
 @st.composite
-def prefixes(draw, count):
+def prefixes(draw, count, always=False):
     """Names of what prompts begin with: paths in a small tree, or names that follow no rule; or none."""
-    if not draw(st.booleans()):
+    if not (always or draw(st.booleans())):
         return None
     paths = draw(st.lists(st.lists(st.integers(0, 1), max_size=8), min_size=count, max_size=count))
     if draw(st.booleans()):
@@ -71,7 +71,7 @@ def prefixes(draw, count):
 
 
 @st.composite
-def tables(draw, least=1, gap_ticks=300_000):
+def tables(draw, least=1, gap_ticks=300_000, named=False):
     count = draw(st.integers(least, 50))
     grid = draw(st.sampled_from([1, 1 << 10, 1 << 14]))
     gaps = draw(st.lists(st.integers(0, gap_ticks // grid), min_size=count, max_size=count))
@@ -84,7 +84,7 @@ def tables(draw, least=1, gap_ticks=300_000):
         np.array(prompts),
         np.array(outputs),
         np.array(tiers),
-        prefixes=draw(prefixes(count)),
+        prefixes=draw(prefixes(count, named)),
     )
 
 
@@ -308,8 +308,6 @@ class TwinAndKernelApart(TwinAndKernel):
         fleet=st.lists(st.tuples(st.integers(0, 1), st.integers(6, 60)), min_size=2, max_size=5),
     )
     def begin(self, rules, table, split, fleet):
-        if rules.shares_prefixes:
-            rules = replace(rules, piece_tokens=0)
         super().begin(rules, table, split)
         for number, (profile, blocks) in enumerate(fleet):
             self.add(profile, blocks, "ab"[number // 2 % 2], number)
@@ -361,16 +359,42 @@ class TwinAndLeanKernel(TwinAndKernel):
         assert not kernel.asks_for_features(self.crowds[1]._fleet.k.crowd)
 
 
+@st.composite
+def sharing_services(draw):
+    """Services that share what prompts begin with."""
+    rules = draw(services().filter(lambda rules: not rules.rule.until_done))
+    batch = replace(rules.rule, drafts=0, keeps_blocks=True)
+    pieces = draw(st.sampled_from([1, 2, 4]))
+    return replace(rules, rule=batch, piece_tokens=batch.block_tokens * pieces)
+
+
+class TwinAndKernelApartSharing(TwinAndKernelApart):
+    """The same with names: a prompt has blocks on two replicas while its KV is on its way."""
+
+    @initialize(
+        rules=sharing_services(),
+        table=tables(least=10, gap_ticks=60_000, named=True),
+        split=st.floats(0.0, 1.0),
+        fleet=st.lists(st.tuples(st.integers(0, 1), st.integers(6, 60)), min_size=2, max_size=5),
+    )
+    def begin(self, rules, table, split, fleet):
+        super().begin(rules, table, split, fleet)
+
+
 TestTwinAndKernel = TwinAndKernel.TestCase
 TestTwinAndKernel.settings = settings(max_examples=150, stateful_step_count=25)
 TestTwinAndLeanKernel = TwinAndLeanKernel.TestCase
 TestTwinAndLeanKernel.settings = settings(max_examples=100, stateful_step_count=25)
 TestTwinAndKernelApart = TwinAndKernelApart.TestCase
 TestTwinAndKernelApart.settings = settings(max_examples=150, stateful_step_count=25)
+TestTwinAndKernelApartSharing = TwinAndKernelApartSharing.TestCase
+TestTwinAndKernelApartSharing.settings = settings(max_examples=100, stateful_step_count=25)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine", [TwinAndKernel, TwinAndLeanKernel, TwinAndKernelApart])
+@pytest.mark.parametrize(
+    "machine", [TwinAndKernel, TwinAndLeanKernel, TwinAndKernelApart, TwinAndKernelApartSharing]
+)
 def test_twin_and_kernel_at_length(machine):
     machine.TestCase.settings = settings(max_examples=4000, stateful_step_count=40)
     machine.TestCase().runTest()

@@ -29,8 +29,8 @@ from simulator.serving.kernel.groups import together_mw as together_mw
 from simulator.serving.kernel.power import meter_read as meter_read
 from simulator.serving.kernel.power import power_place as power_place
 from simulator.serving.kernel.prefixes import begin_sharing as begin_sharing
-from simulator.serving.kernel.prefixes import name_home as name_home
 from simulator.serving.kernel.routing import put_last as put_last
+from simulator.serving.kernel.spans import name_home as name_home
 from simulator.serving.kernel.state import Prefixes as Prefixes
 from simulator.serving.kernel.state import State as State
 from simulator.serving.kernel.state import plain as plain

@@ -16,7 +16,7 @@ from simulator.serving.kernel.prefixes import room_for_names
 from simulator.serving.kernel.routing import admit, deal, let_in
 from simulator.serving.kernel.state import digest, entry, rarely
 from simulator.serving.kernel.static_batch import finish_batch
-from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, in_order
+from simulator.serving.kernel.transfers import arrive, deal_parked, finish_reading, forgo, in_order
 
 
 def _entry_point(sources: int, featured: bool) -> Any:
@@ -33,10 +33,13 @@ def _entry_point(sources: int, featured: bool) -> Any:
         k
             The state, changed in place.
         what
-            ADVANCE; PLAN lets replicas that commands called plan on; DEAL empties the door first.
+            ADVANCE; PLAN lets replicas that commands called plan on; DEAL empties the door first; FORGO
+            takes blocks back for which the KV is lost.
         """
         _ = sources, featured
         c = k.crowd
+        if FEATURED and rarely(what == FORGO):
+            return REACHED if forgo(k) else MORE_SHELVES
         if rarely(what == DEAL):
             if FEATURED and rarely(c[APART] != 0):
                 deal_parked(k, c[NOW])
@@ -83,6 +86,8 @@ def _entry_point(sources: int, featured: bool) -> Any:
                     if c[ROWS] + running > k.rows.shape[0]:
                         return MORE_ROWS
                     reads = k.replica[s, ROLE] == PREFILL
+                    if FEATURED and rarely(reads) and c[PREFIXES] and not room_for_names(k, first, last):
+                        return MORE_SHELVES
                     for row in range(first, last):
                         if k.replica[row, PLAN_END] != now:
                             continue
@@ -100,8 +105,8 @@ def _entry_point(sources: int, featured: bool) -> Any:
                         passed(k, s)
                     tree_set(k.ends, s, NEVER64)
                     call(k, s)
-                if FEATURED and rarely(c[APART] != 0) and k.links[1] == now:
-                    arrive(k, now)
+                if FEATURED and rarely(c[APART] != 0) and k.links[1] == now and not arrive(k, now):
+                    return MORE_SHELVES
                 c[STAGE] = LETTING_IN
             if c[STAGE] == LETTING_IN:
                 if rarely(c[IN_LOBBY] > 0) and c[MOST_IN_FLIGHT] >= 0 and not let_in(k, now - 1):

@@ -84,6 +84,8 @@ def _admit_ready(k: Any, s: int, budget: int) -> Any:
         k.running[s, r[RUNNING]] = q
         k.request[q, PLACE] = r[RUNNING]
         r[RUNNING] += 1
+        if c[PREFIXES]:
+            extend(k, s, q, 0, k.request[q, TARGET])
         _put_in(k, s, q, 1)
         count += 1
     return count
@@ -109,7 +111,8 @@ def _admit_waiting(k: Any, s: int, now: int, budget: int) -> None:
         again = 0
         used = 0
         if FEATURED and rarely(c[PREFIXES] != 0):
-            again, used = found_blocks(k, s, q)
+            if v[SLOT] == s:
+                again, used = found_blocks(k, s, q)
         elif v[HASHED]:
             left = v[HELD] - max(0, r[TAKEN] - v[MARK])
             again = max(0, min(v[HASHED], left))

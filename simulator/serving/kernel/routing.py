@@ -298,7 +298,7 @@ def admit(k: Any, now: int) -> None:
         at = c[ARRIVAL]
         sharer[PIECE] = p.arriving[at - 1]
         sharer[PIECES] = p.arriving[at] - p.arriving[at - 1]
-        begin_sharing(sharer)
+        begin_sharing(p, q)
     c[REQUESTS_IN] += 1
     c[PROMPTS_IN] += coming[1]
     c[OUTPUTS_IN] += coming[2]

@@ -93,15 +93,17 @@ class Prefixes(NamedTuple):
     counts: Ints
     """(slots, CACHE_COUNTS) of each batch: blocks, ends of its free queue, spans, shelves."""
     span: NDArray[np.int32]
-    """(slots, blocks, SPAN_COLUMNS) first place in its piece; blocks; users; the request that took them;
-    neighbours in the free queue, or in that request's table; shelf, -1 without a name; neighbours there."""
+    """(slots, blocks, SPAN_COLUMNS) first place in its piece; blocks; users; the row of `hold` of who took
+    them; neighbours in the free queue, or in that one's table; shelf, -1 without a name; neighbours there."""
     shelf: NDArray[np.int32]
     """(slots, shelves, SHELF_COLUMNS) place in the directory; first and last span, in order of naming."""
     directory: Ints
     """(slots, power of two, 2) a hash table: the name of a piece, and its shelf + 1; 0 where empty."""
     sharer: Ints
     """(requests, SHARER_COLUMNS) of each request in flight: where its pieces' names are, and how many;
-    blocks found, named and held; the last span of its own."""
+    tokens found at first; its row of `hold`."""
+    hold: Ints
+    """(2 requests, HOLD_COLUMNS) blocks found, named and held on a replica, the last span of its own."""
     piece: Ints
     """(pieces,) names of the pieces of requests in flight and of those that arrive."""
     arriving: Ints

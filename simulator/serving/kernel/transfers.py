@@ -16,6 +16,7 @@ from simulator.serving.kernel.batch import call, end_row, leave_running, take
 from simulator.serving.kernel.columns import *
 from simulator.serving.kernel.ends import tree_first, tree_set
 from simulator.serving.kernel.groups import least_busy
+from simulator.serving.kernel.prefixes import give_up, receive, room_for_names, turn
 from simulator.serving.kernel.routing import able, cut, line_up, pick, put_last
 from simulator.serving.kernel.state import compiled, inlined
 
@@ -54,7 +55,10 @@ def reserve(k: Any, s: int, q: int, now: int) -> None:
     """Give a prompt its blocks where it will be decoded, and queue its KV at its sender."""
     v = k.request[q]
     r = k.replica[s]
-    take(r, (v[TARGET] + k.crowd[BLOCK_TOKENS] - 1) // k.crowd[BLOCK_TOKENS])
+    if k.crowd[PREFIXES]:
+        receive(k, s, q)
+    else:
+        take(r, (v[TARGET] + k.crowd[BLOCK_TOKENS] - 1) // k.crowd[BLOCK_TOKENS])
     v[TOKEN] = COMING
     v[COMING_PLACE] = r[JOINED]
     r[JOINED] += 1
@@ -73,7 +77,10 @@ def _release(k: Any, s: int, q: int) -> None:
     """Give a prompt's blocks back where it was read."""
     at = k.replica[s, HEAD]
     home = k.replica[at]
-    k.replica[s, FREE] += (k.request[q, TARGET] + k.crowd[BLOCK_TOKENS] - 1) // k.crowd[BLOCK_TOKENS]
+    if k.crowd[PREFIXES]:
+        give_up(k, s, q, k.request[q, TARGET])
+    else:
+        k.replica[s, FREE] += (k.request[q, TARGET] + k.crowd[BLOCK_TOKENS] - 1) // k.crowd[BLOCK_TOKENS]
     home[LOAD] -= 1
     k.crowd[LOADED] -= 1
     if home[PLAN_END] == NEVER64:
@@ -81,16 +88,20 @@ def _release(k: Any, s: int, q: int) -> None:
 
 
 @compiled
-def arrive(k: Any, now: int) -> None:
-    """Let every request whose KV has come by now go on where it came."""
+def arrive(k: Any, now: int) -> bool:
+    """Let every request whose KV has come by now go on where it came; False: a sender lacks shelves."""
     c = k.crowd
     while k.links[1] == now:
         sender = tree_first(k.links)
+        if c[PREFIXES] and not room_for_names(k, sender, sender + 1):
+            return False
         q = k.lines[sender, 2 * LINK]
         v = k.request[q]
         k.lines[sender, 2 * LINK] = v[NEXT]
         _send_next(k, sender, now)
         _release(k, v[SLOT], q)
+        if c[PREFIXES]:
+            turn(k, q)
         s = v[RECEIVER]
         r = k.replica[s]
         at = r[HEAD]
@@ -105,6 +116,24 @@ def arrive(k: Any, now: int) -> None:
             call(k, at)
         elif r[PLAN_END] == NEVER64 or r[RUNNING] < r[MOST_SEQUENCES]:
             cut(k, at, now - 1)
+    return True
+
+
+@compiled
+def forgo(k: Any) -> bool:
+    """Take back the blocks that wait for KV which was lost; False: names need more shelves.
+
+    It is that of the request in `crowd[LOST]`. What stands in no block yet is named all the same, as
+    it was when the blocks were taken.
+    """
+    q = k.crowd[LOST]
+    s = k.request[q, RECEIVER]
+    if not room_for_names(k, s, s + 1):
+        return False
+    turn(k, q)
+    give_up(k, s, q, k.request[q, COMPUTED])
+    turn(k, q)
+    return True
 
 
 @compiled

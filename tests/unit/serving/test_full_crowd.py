@@ -38,12 +38,10 @@ SHARED = replace(RULES, router=PrefixAware(), piece_tokens=512)
         (replace(RULES, rule=replace(RULES.rule, drafts=3)), 1e9, {}, "compiled", "100,000 requests or more"),
         (replace(RULES, attention_data_parallel=2), 1e9, {}, "compiled", "100,000 requests or more"),
         (RULES, 1e9, {"tabulated": True}, "twin", "a measured table"),
-        (RULES, 1e9, {"apart": True}, "compiled", "100,000 requests or more"),
-        (SHARED, 1e9, {"apart": True}, "twin", "prefill apart from decode with shared prefixes"),
     ],
 )
 def test_the_form_and_its_reason(rules, expected, options, name, reason):
-    options = {"apart": False, "tabulated": False} | options
+    options = {"tabulated": False} | options
     form = form_of(rules, expected, **options)
     assert form.name == name
     assert reason in form.reason
