@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.drills.one_service import one_service
+
 #: One replica that runs one request at a time; one comes every second, from 0.5 s on.
-SCENARIO = """
-title: A queue with a bound
-start: 2024-01-01 00:00 UTC
-duration: 100 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: llama-3.1-8b
     tensor_parallel: 8
     replicas: 1
@@ -28,7 +18,9 @@ workloads:
     demand: {requests: 1 per s, arrivals: constant}
     lengths: {prompt_mean: 50, output_mean: 100}
     tiers: [{name: all, share: 100 %, ttft_slo: 60 s}]
-"""
+    """,
+    duration="100 s",
+)
 
 
 @pytest.mark.parametrize("bound", [1, 2, 5])

@@ -18,6 +18,7 @@ from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.service_rules import ServiceRules
 from simulator.serving.twin import TwinCrowd
 from simulator.workload.requests import RequestTable
+from tests.drills.one_service import one_service
 
 RULE = BatchRule(max_sequences=8, token_budget=16, block_tokens=4)
 
@@ -226,20 +227,8 @@ def test_groups_are_compiled_and_not_in_static_batches(crowd_of):
         crowd_of(((0.0, 1, 1),), GivenReplica(linear_iteration(fixed_s=0.1, most_tokens=16)))
 
 
-SCENARIO = """
-title: drill
-start: 2024-03-05 12:00 UTC
-duration: 60 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: qwen3-30b-a3b
     tensor_parallel: 1
     attention_data_parallel: 4
@@ -248,7 +237,9 @@ workloads:
     warm_start: true
     demand: {requests: 1 per s, arrivals: constant}
     lengths: {prompt_mean: 500, output_mean: 20}
-"""
+    """,
+    duration="60 s",
+)
 
 
 def test_a_scenario_may_ask_for_groups(drill):

@@ -7,29 +7,20 @@ import pytest
 
 from simulator.engine.build import build_world
 from simulator.scenario.reading import load_text
+from tests.drills.one_service import one_service
 
 #: One replica; a request every 10 s from 5 s on, 500 tokens in and 101 out.
-SCENARIO = """
-title: Numbers of an engine
-start: 2024-01-01 00:00 UTC
-duration: 300 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: llama-3.1-8b
     tensor_parallel: 8
     replicas: 1
     warm_start: true
     demand: {requests: 0.1 per s, arrivals: constant}
     lengths: {prompt_mean: 500, output_mean: 101}
-"""
+    """,
+    duration="300 s",
+)
 
 #: What a driver reports. [B]
 H100_BYTES = 79.65 * 2**30

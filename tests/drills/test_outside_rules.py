@@ -6,28 +6,20 @@ import numpy as np
 import pytest
 
 from simulator.foundation.errors import DatahallError
+from tests.drills.one_service import one_service
 
-SCENARIO = """
-title: Rules from outside
-start: 2024-01-01 00:00 UTC
-duration: 900 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 3}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: llama-3.1-8b
     tensor_parallel: 8
     replicas: 3
     warm_start: true
     demand: {requests: 1 per s, arrivals: constant}
     lengths: {prompt_mean: 500, output_mean: 100}
-"""
+    """,
+    duration="900 s",
+    nodes=3,
+)
 
 RULES = '''
 from dataclasses import dataclass

@@ -7,28 +7,19 @@ import pytest
 from click.testing import CliRunner
 
 from simulator.cli.commands import datahall
+from tests.drills.one_service import one_service
 
 #: Two replicas of a GPU each. A long prompt comes, then two short ones, then a fourth.
-SCENARIO = """
-title: Who gets the next
-start: 2024-01-01 00:00 UTC
-duration: until done
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: llama-3.1-8b
     replicas: 2
     warm_start: true
     engine: {kv_blocks: 1000}
     path: LOG
-"""
+    """,
+    duration="until done",
+)
 LOG = """arrived_s,prompt_tokens,output_tokens
 0.5,8000,500
 1.5,100,500

@@ -12,22 +12,11 @@ from simulator.decisions import Ceiling, Scale, Stop
 from simulator.foundation.time_grid import TICK_S, Priority
 from simulator.llm.architecture import Architecture
 from simulator.performance.serving import prefill_pairs, serving_profile
+from tests.drills.one_service import one_service
 
 #: Two nodes; a replica takes one. A request every 10 s from 5 s on, 500 tokens in and 3000 out.
-SCENARIO = """
-title: Corners of a service
-start: 2024-01-01 00:00 UTC
-duration: 1200 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 2}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+SCENARIO = one_service(
+    """
     model: llama-3.1-8b
     tensor_parallel: 8
     replicas: 2
@@ -35,7 +24,10 @@ workloads:
     demand: {requests: 0.1 per s, arrivals: constant}
     lengths: {prompt_mean: 500, output_mean: 2500}
     cold_start: 100 s
-"""
+    """,
+    duration="1200 s",
+    nodes=2,
+)
 SCALES = SCENARIO.replace("replicas: 2", "replicas: {min: 1, max: 2, autoscale: queue}")
 
 

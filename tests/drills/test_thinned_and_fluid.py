@@ -9,6 +9,7 @@ import pytest
 
 from simulator.foundation.errors import BuildError
 from simulator.serving.crowd import ServiceError
+from tests.drills.one_service import one_service
 
 #: Four replicas of a GPU each, about a fifth loaded; requests are dealt out in turn.
 SCENARIO = """
@@ -294,26 +295,16 @@ def test_a_large_service_that_is_not_compiled_says_so(drill, monkeypatch, tmp_pa
         assert record.services[0].form == ("twin", "router Last is not compiled")
 
 
-CHATS = """
-title: Chats that begin alike
-start: 2024-01-01 00:00 UTC
-duration: 590 s
-sites:
-  - name: here
-    grid: {intensity: 100 g/kWh, price: 50 USD/MWh}
-    cooling: {plant: none}
-    network_power: 0 W
-    pools: [{name: p, node: hgx-h100-8, nodes: 1}]
-scheduling: {policy: fcfs, placement: lowest-numbered}
-workloads:
-  - kind: service
-    name: chat
+CHATS = one_service(
+    """
     path: LOG
     model: llama-3.1-8b
     engine: {policy: vllm-v1, prefix_caching: true}
     replicas: 4
     warm_start: true
-"""
+    """,
+    duration="590 s",
+)
 
 
 def found_fraction(run):
