@@ -195,10 +195,12 @@ def _service(record: Record, service: ServiceRecord, books: Books, account: Serv
     numbers = {name: said.get(name) for name in SERVICE}
     if said.get("stability") is not None:
         # Who was never answered waited longer than any backlog.
-        slowest_s = said.get("ttft_p99_s") if requests else math.inf
-        came = service.counters.get("requests_in")
+        unseen_s = math.inf if service.counters.get("requests_in") and not requests else math.nan
         numbers["stability"] = over_the_whole(
-            said["stability"], slowest_s if came and slowest_s else math.nan
+            said["stability"],
+            float(said.get("ttft_p99_s") or math.nan) if requests else unseen_s,
+            headroom=said.get("headroom_fraction") or math.nan,
+            turns_away=service.counters.get("shed", 0.0) > 0.0,
         )
     for name, counter in _FATES.items():
         numbers[name] = service.counters.get(counter)

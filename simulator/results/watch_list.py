@@ -32,7 +32,12 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     said = [
         f"{service['name']} {_UNSTEADY[service['stability']]}"
         for service in found["services"]
-        if service.get("stability") in _UNSTEADY
+        if service.get("stability") in _UNSTEADY and not _sheds(service)
+    ]
+    said += [
+        f"{service['name']} is overloaded: its queue is as short as it is because requests are turned away"
+        for service in found["services"]
+        if _sheds(service)
     ]
     said += [line for service in found["services"] for line in _unanswered(run, service)]
     for limit in found["limits"]:
@@ -51,6 +56,10 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     if unset:
         said.append(f"{unset} of {total} {DEFAULTS}")
     return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
+
+
+def _sheds(service: Mapping[str, Any]) -> bool:
+    return service.get("stability") == "overloaded" and bool(service.get("requests_turned_away"))
 
 
 def _unanswered(run: Run, service: Mapping[str, Any]) -> list[str]:

@@ -112,15 +112,23 @@ def verdict(
     return Stability(answer, headroom, mean_headroom, capacity_per_s, longest)
 
 
-def over_the_whole(word: Verdict, ttft_p99_s: float) -> Verdict:
-    """Return the verdict of a run that may be shorter than the bins of its queue.
+def over_the_whole(
+    word: Verdict, ttft_p99_s: float, *, headroom: float = math.nan, turns_away: bool = False
+) -> Verdict:
+    """Return the verdict of a run on more than its queue at the ends of bins.
 
-    A service whose slowest first tokens took longer than a backlog to come had one, even if its
-    queue was never seen at the end of a bin.
+    A service whose slowest first tokens took longer than a backlog to come had one. One that is
+    offered more than it can serve is overloaded, too, where it turns away who finds a full queue.
 
     Parameters
     ----------
     ttft_p99_s
-        99th percentile of the time to first token; NaN if nobody was answered. [s]
+        99th percentile of the time to first token; inf if nobody was answered, NaN if nobody came. [s]
+    headroom
+        Capacity left at the busiest hour; NaN if unknown.
+    turns_away
+        Whether requests were turned away.
     """
+    if turns_away and headroom < 0.0:
+        return "overloaded"
     return "backlogged" if word == "stable" and ttft_p99_s > BACKLOG_S else word

@@ -73,3 +73,11 @@ def test_silence_is_stable_and_knows_no_headroom():
 )
 def test_a_run_shorter_than_its_bins_is_judged_by_who_waited(word, ttft_p99_s, said):
     assert over_the_whole(word, ttft_p99_s) == said
+
+
+def test_a_short_queue_of_a_service_that_turns_requests_away_is_no_stability():
+    assert over_the_whole("stable", 0.5, headroom=-0.1, turns_away=True) == "overloaded"
+    assert over_the_whole("stable", 0.5, headroom=0.1, turns_away=True) == "stable"
+    assert over_the_whole("stable", 0.5, headroom=-0.1) == "stable"
+    assert over_the_whole("stable", float("inf")) == "backlogged"
+    assert over_the_whole("stable", float("nan")) == "stable"
