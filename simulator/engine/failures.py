@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from simulator.cluster.allocation import Placement, joined, without_node
 from simulator.engine.failure_draws import PoolFailures
+from simulator.engine.hot_spares import HotSpares
 from simulator.engine.world import Cause
 from simulator.foundation.errors import DatahallError
 from simulator.foundation.time_grid import Priority, snap_up
@@ -58,17 +59,10 @@ class Failures:
         #: Replicas of elastic jobs that are starting again beside them: (moment, job, pool, nodes).
         self._joining: list[tuple[float, int, int, tuple[int, ...]]] = []
         self._join_timer = engine.clock.timer(self._join_due, Priority.COMPLETION)
-        for code, plan in enumerate(engine.world.pools):
-            spares = plan.hot_spares
-            if spares:
-                # Spares stand idle outside the free count until a job needs one.
-                pool = engine.pools[code]
-                for node in range(pool.facts.nodes - spares, pool.facts.nodes):
-                    pool.free.take(Placement(code, pool.gpus_per_node, 1 << node))
-        self._spares = {
-            code: list(range(plan.facts.nodes - plan.hot_spares, plan.facts.nodes))
-            for code, plan in enumerate(engine.world.pools)
-        }
+        self._spares = [
+            HotSpares(pool, plan.hot_spares)
+            for pool, plan in zip(engine.pools, engine.world.pools, strict=True)
+        ]
 
     def begin(self) -> None:
         """Draw the first failure of every pool."""
@@ -195,9 +189,7 @@ class Failures:
         pool = self.engine.pools[pool_code]
         pool.free.take_down(node)
         self._down_since[pool_code, node] = (self.engine.clock.environment.now, planned)
-        if node in self._spares[pool_code]:
-            self._spares[pool_code].remove(node)
-            pool.free.give_back(Placement(pool_code, pool.gpus_per_node, 1 << node))
+        self._spares[pool_code].lose(node)
 
     def _hit(self, job: int, pool_code: int, nodes: tuple[int, ...], cause: Cause) -> None:
         engine, board = self.engine, self.engine.board
@@ -426,25 +418,13 @@ class Failures:
 
     def _more_for(self, job: int, pool_code: int, gpus: int) -> Placement | None:
         """Take hot spares for `gpus`, else what is free and fits; None if there is neither."""
-        more = self._spare_for(pool_code, gpus)
+        more = self._spares[pool_code].take(gpus)
         if more is None:
             pool = self.engine.pools[pool_code]
             more = self.engine.queue_of[job].place.find(gpus, pool.free)
             if more is not None:
                 pool.free.take(more)
         return more
-
-    def _spare_for(self, pool_code: int, gpus: int) -> Placement | None:
-        """Take hot spares for `gpus`, if that is a number of whole nodes and there are as many."""
-        pool = self.engine.pools[pool_code]
-        nodes = -(-gpus // pool.gpus_per_node)
-        spares = self._spares[pool_code]
-        if len(spares) < nodes or gpus % pool.gpus_per_node:
-            return None
-        whole = 0
-        for _ in range(nodes):
-            whole |= 1 << spares.pop(0)
-        return Placement(pool_code, gpus, whole)
 
     def _repair_due(self) -> None:
         engine = self.engine
@@ -465,11 +445,8 @@ class Failures:
         since_s, planned = self._down_since.pop((pool_code, node))
         self._add_outage(pool_code, node, since_s, engine.clock.environment.now, planned)
         self._log("repair", reason, self._node_name(pool_code, node), "ended", math.nan)
-        plan = engine.world.pools[pool_code]
-        if len(self._spares[pool_code]) < plan.hot_spares and pool.free.free_on(node) == pool.gpus_per_node:
-            # Spares are refilled before anything else: the next failure is certain to come.
-            self._spares[pool_code].append(node)
-            pool.free.take(Placement(pool_code, pool.gpus_per_node, 1 << node))
+        # Spares are refilled before anything else: the next failure is certain to come.
+        if self._spares[pool_code].refill(node):
             return
         self._regrow(pool_code)
         engine.pool_changed(pool_code)

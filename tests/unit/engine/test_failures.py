@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from simulator.cluster.allocation import Placement
 from simulator.decisions import Replace, Resize
 from simulator.engine.world import Cause
 
@@ -116,3 +117,21 @@ def test_an_elastic_job_without_checkpoints_slows_down_as_it_shrinks(engine_of):
     )
     engine.run()
     assert engine.board.finished_s == [160.0]
+
+
+def test_spares_are_whole_nodes_taken_lowest_first_and_refilled(engine_of):
+    house = EIGHTS.replace("nodes: 3", "nodes: 5, hot_spares: 3")
+    engine = engine_of("id: a, gpus: 8, run: 1 s", house=house)
+    pool, spares = engine.pools[0], engine.failures._spares[0]
+    assert (len(spares), pool.free.free_gpus) == (3, 16)
+    assert spares.take(12) is None
+    assert spares.take(32) is None
+    assert spares.take(16) == Placement(0, 16, 0b01100)
+    # The last one goes down: it is no spare any more, and free only when it is up again.
+    pool.free.take_down(4)
+    spares.lose(4)
+    assert (len(spares), pool.free.free_gpus) == (0, 16)
+    pool.free.bring_back(4)
+    assert spares.refill(4)
+    assert (len(spares), pool.free.free_gpus) == (1, 16)
+    assert spares.take(8) == Placement(0, 8, 0b10000)
