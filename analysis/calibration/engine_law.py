@@ -3,15 +3,18 @@
 Rows are silicon points (load tests; one measurement under several ids counts once) and ML.ENERGY
 text rows (steady states, as engine ``vllm-0.11``). For each engine and GPU generation the numbers
 of `EngineCoefficients` are moved, as logarithms, until soft absolute errors of the time per token
-and of the time to first token are least, against a pull to where a physical estimate or the same
-engine's other release puts them: by damped Gauss-Newton steps with slopes from differences.
-Models weigh as the square root of their rows.
+and of the time to first token are least, against a pull to where they are looked for: by damped
+Gauss-Newton steps with slopes from differences. Models weigh as the square root of their rows.
 
-Never fitted: disaggregated rows that do not say how many replicas there were (scored only), rows of
-one replica on GB200 (few, and they contradict each other at equal columns), and rows whose load
-cannot be what their columns say, because prompts would need more than `_POSSIBLE` of the GPUs'
-peak (AIConfigurator's own runs of Llama 3.1 8B on H200: 112 users whose times mean 94 prompts of
-1,000 tokens a second on one GPU).
+Where numbers are looked for has three levels, so that what one engine's few models do not tell comes
+from other engines on the same GPUs. A *typical* engine, fitted on the rows of all grown engines of a
+generation together, is pulled to physical estimates; each engine is pulled to the typical one, half
+as hard again; and a release to its sibling. How hard was chosen among three strengths by leaving
+models out (`Folds`), where a model that is left out is left out of every level.
+
+Never fitted: disaggregated rows that do not say how many replicas there were (scored only, but for
+few users, who do not queue wherever they are), and rows of one replica on GB200, which are few and
+contradict each other at equal columns.
 """
 
 from __future__ import annotations
@@ -33,8 +36,11 @@ from analysis.estimation import serving as predicting
 from analysis.estimation.serving_cases import CaseReader, ServingCase
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import DatahallError
-from simulator.llm.number_formats import weight_format
-from simulator.performance.serving_coefficients import EngineCoefficients, engine_coefficients
+from simulator.performance.serving_coefficients import (
+    EngineCoefficients,
+    engine_coefficients,
+    typical_engine,
+)
 from simulator.serving import closed_loop
 
 Errors = tuple[NDArray[Any], NDArray[Any]]
@@ -64,11 +70,17 @@ _NAMES: Final = tuple(SEARCHED)
 _CENTRE: Final = np.log([there for there, _ in SEARCHED.values()])
 _FAR: Final = np.array([far for _, far in SEARCHED.values()])
 
-#: Another release of the same engine, where an engine's numbers are looked for.
-_PARENTS: Final = {"trtllm": "trtllm-1.1", "vllm-0.11": "vllm"}
+#: The engine that is fitted on all grown ones together.
+TYPICAL: Final = "typical"
+_GROWN: Final = ("vllm", "sglang", "trtllm-1.1", "trtllm")
 
-#: Sets in the order in which they are fitted: parents first.
+#: Where an engine's numbers are looked for, if not at the typical engine's: at its sibling's.
+_SIBLINGS: Final = {"trtllm": "trtllm-1.1", "vllm-0.11": "vllm"}
+
+#: Sets in the order in which they are fitted: where others are looked for first.
 SETS: Final = (
+    (TYPICAL, "hopper"),
+    (TYPICAL, "blackwell"),
     ("vllm", "hopper"),
     ("vllm", "blackwell"),
     ("vllm-0.11", "hopper"),
@@ -85,10 +97,10 @@ _SOFT: Final = 0.1
 _FIRST_TOKEN_WEIGHT: Final = 0.6
 _APART_WEIGHT: Final = 0.5
 _CAP: Final = 1.0
-_PULL: Final = 0.6
+_PULL: Final = {True: 0.6, False: 0.9}  # of the typical engine, of others
 _SLOPE_STEP: Final = 0.06
 _LONGEST_STEP: Final = 0.7
-_POSSIBLE: Final = 0.6
+_FEW_USERS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -126,27 +138,24 @@ def all_samples(data: Path) -> list[Sample]:
 
 
 def samples(data: Path, engine: str, generation: str) -> list[Sample]:
-    """Return the rows of one engine on one GPU generation."""
+    """Return the rows of one engine, or of all grown ones, on one GPU generation."""
+    engines = _GROWN if engine == TYPICAL else (engine,)
     return [
         sample
         for sample in all_samples(data)
-        if sample.case.engine == engine and sample.case.gpu.generation.casefold().split()[0] == generation
+        if sample.case.engine in engines and sample.case.gpu.generation.casefold().split()[0] == generation
     ]
 
 
 def _is_fair(sample: Sample) -> bool:
-    """Return whether a row may fix numbers: one replica, not on GB200, at a load that can be."""
+    """Return whether a row may fix numbers."""
     case = sample.case
     if case.prefill is None and case.gpu.name == "gb200":
         return False
     if case.prefill is not None:
-        return case.prefill.workers > 0 and len(case.assumed) < 3
-    if case.steady:
-        return True
-    round_s = sample.ttft_s + sample.tpot_s * case.output_tokens
-    flop = 2.0 * case.architecture.active_layer_parameters * case.prompt_tokens * case.users / round_s
-    peak = weight_format(case.precision).peak_flop_per_s(case.gpu) * case.decode.deployment.gpus
-    return flop < _POSSIBLE * peak
+        stated = case.prefill.workers > 0 and len(case.assumed) < 3
+        return stated or case.users <= _FEW_USERS
+    return True
 
 
 def log_errors(found: Sequence[Sample], law: EngineCoefficients) -> Errors:
@@ -162,9 +171,14 @@ def log_errors(found: Sequence[Sample], law: EngineCoefficients) -> Errors:
     return np.array(tokens), np.array(first)
 
 
-def parent(engine: str, generation: str) -> EngineCoefficients | None:
-    """Return where the numbers of a release are looked for: its sibling's as shipped."""
-    return engine_coefficients(_PARENTS[engine], generation) if engine in _PARENTS else None
+def parent(engine: str) -> str | None:
+    """Return the engine where the numbers of another are looked for; None: physical estimates."""
+    return None if engine == TYPICAL else _SIBLINGS.get(engine, TYPICAL)
+
+
+def shipped(engine: str, generation: str) -> EngineCoefficients:
+    """Return the numbers of a set as they are shipped."""
+    return typical_engine(generation) if engine == TYPICAL else engine_coefficients(engine, generation)
 
 
 @dataclass
@@ -181,25 +195,33 @@ class EngineFit:
         weights = np.array([counts[self._shape(sample)] ** -0.5 for sample in self.found])
         apart = np.array([sample.case.prefill is not None for sample in self.found])
         weights[apart] *= _APART_WEIGHT
+        self._known_slopes: NDArray[np.float64] | None = None
         self._roots = np.sqrt(weights * (len(weights) / weights.sum()))
-        self._middle = np.zeros(len(_NAMES))
-        if self.middle is not None:
-            self._middle = np.clip(self._place(self.middle), -3.0 * _FAR, 3.0 * _FAR)
+        self._middle = self._middle_at(self.middle)
 
-    def full(self, steps: int = 10) -> EngineCoefficients:
+    def _middle_at(self, middle: EngineCoefficients | None) -> NDArray[np.float64]:
+        if middle is None:
+            return np.zeros(len(_NAMES))
+        return np.clip(self._place(middle), -3.0 * _FAR, 3.0 * _FAR)
+
+    def full(self, steps: int = 20) -> EngineCoefficients:
         """Return the numbers that suit all rows, from the middle, with fresh slopes at each step."""
         everything = np.ones(len(self.found), dtype=bool)
         return self.law(self._descend(self._middle.copy(), everything, steps, None))
 
-    def without(self, left_out: NDArray[np.bool_], steps: int = 4) -> EngineCoefficients:
+    def without(
+        self, left_out: NDArray[np.bool_], middle: EngineCoefficients | None, steps: int = 4
+    ) -> EngineCoefficients:
         """Return the numbers that suit the other rows, from the shipped ones, with their slopes.
 
-        With no other rows: the middle, which is what one would have guessed.
+        ``middle`` is where they are then looked for. With no other rows: just there.
         """
+        self._known_slopes = self._slopes_at_start()
+        self._middle = self._middle_at(middle)
         if left_out.all():
             return self.law(self._middle)
         at = self._place(self.start)
-        return self.law(self._descend(at, ~left_out, steps, self._slopes_at_start()))
+        return self.law(self._descend(at, ~left_out, steps, self._known_slopes))
 
     def law(self, at: NDArray[np.float64]) -> EngineCoefficients:
         """Return coefficients from logarithms against the estimates."""
@@ -217,7 +239,8 @@ class EngineFit:
         tokens, first = log_errors(self.found, self.law(at))
         tokens = np.clip(tokens, -_CAP, _CAP)
         first = np.clip(np.nan_to_num(first), -_CAP, _CAP)
-        pull = _PULL * math.sqrt(len(self.found) / len(_NAMES)) * (at - self._middle) / _FAR
+        strength = _PULL[self.middle is None] * math.sqrt(len(self.found) / len(_NAMES))
+        pull = strength * (at - self._middle) / _FAR
         return np.concatenate(
             [self._roots * tokens / _SOFT, self._roots * _FIRST_TOKEN_WEIGHT * first / _SOFT, pull]
         )
@@ -232,7 +255,7 @@ class EngineFit:
         return slopes
 
     def _slopes_at_start(self) -> NDArray[np.float64]:
-        if not hasattr(self, "_known_slopes"):
+        if self._known_slopes is None:
             at = self._place(self.start)
             self._known_slopes = self._slopes(at, self._residuals(at))
         return self._known_slopes
@@ -274,7 +297,7 @@ class EngineFit:
                     at, here, damping = at + step, there, max(damping / 5.0, 1e-4)
                     break
                 damping *= 6.0
-            if gain <= 3e-3 * cost(here):
+            if gain <= 1e-3 * cost(here):
                 break
         return at
 
@@ -283,16 +306,38 @@ class EngineFit:
         return sample.model, sample.case.gpu.name, sample.case.precision, sample.case.prefill is None
 
 
-def left_out(
-    found: Sequence[Sample],
-    start: EngineCoefficients,
-    middle: EngineCoefficients | None,
-    key: Callable[[Sample], str],
-) -> dict[str, EngineCoefficients]:
-    """Return, by what ``key`` gives of the fitted rows, coefficients of a fit that never saw those."""
-    fit = EngineFit([sample for sample in found if sample.fitted], start, middle)
-    keys = np.array([key(sample) for sample in fit.found])
-    return {name: fit.without(keys == name) for name in sorted(set(keys))}
+class Folds:
+    """Fits that never saw some rows, at none of the levels."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self._fits: dict[tuple[str, str], EngineFit] = {}
+        self._laws: dict[tuple[str, str, str], EngineCoefficients] = {}
+
+    def law(
+        self, engine: str, generation: str, name: str, is_left_out: Callable[[Sample], bool]
+    ) -> EngineCoefficients:
+        """Return a set's numbers from the other rows; ``name`` stands for what is left out."""
+        key = (engine, generation, name)
+        if key not in self._laws:
+            fit = self.fit(engine, generation)
+            left_out = np.array([is_left_out(sample) for sample in fit.found])
+            above = parent(engine)
+            middle = None if above is None else self.law(above, generation, name, is_left_out)
+            same = middle is None or middle == shipped(str(above), generation)
+            unmoved = same and not left_out.any()
+            self._laws[key] = fit.start if unmoved else fit.without(left_out, middle)
+        return self._laws[key]
+
+    def fit(self, engine: str, generation: str) -> EngineFit:
+        """Return a set's fit, with its slopes at the shipped numbers."""
+        key = (engine, generation)
+        if key not in self._fits:
+            rows = [sample for sample in samples(self.data, engine, generation) if sample.fitted]
+            above = parent(engine)
+            middle = None if above is None else shipped(above, generation)
+            self._fits[key] = EngineFit(rows, shipped(engine, generation), middle)
+        return self._fits[key]
 
 
 @contextmanager

@@ -47,13 +47,13 @@ TOKEN_BUDGET: Final = 8192
 #: Widest iteration that is tabulated, over all groups of a replica. [tokens]
 _WIDEST: Final = 1 << 17
 
-#: Memory of load tests' servers: what their published launch lines ask for, and graphs,
-#: activations and buffers besides (AIConfigurator's system files).
+#: Memory of servers that are not load tests' (whose launch lines tell it), and graphs, activations
+#: and buffers besides (AIConfigurator's system files).
 _MEMORY_FRACTION: Final = 0.95
 _RESERVED_BYTES: Final = 4.5e9
 
 #: How busy prefill replicas are where a row does not say how many there are.
-_BUSY_PREFILL: Final = 1.0
+_BUSY_PREFILL: Final = 1.25
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ def outcome(case: ServingCase) -> Outcome:
     return _together(case) if case.prefill is None else _apart(case, case.prefill)
 
 
-def stage_profile(case: ServingCase, stage: Stage, token_budget: int = TOKEN_BUDGET) -> ServingProfile:
+def stage_profile(
+    case: ServingCase, stage: Stage, token_budget: int = TOKEN_BUDGET, captured_tokens: int | None = None
+) -> ServingProfile:
     """Return time and watts of a replica of one stage."""
     return profile_of(
         case.architecture,
@@ -101,7 +103,7 @@ def stage_profile(case: ServingCase, stage: Stage, token_budget: int = TOKEN_BUD
         case.precision,
         case.kv_precision,
         token_budget,
-        case.captured_tokens,
+        case.captured_tokens if captured_tokens is None else captured_tokens,
     )
 
 
@@ -139,7 +141,7 @@ def fresh_profile(
 profile_of: Callable[..., ServingProfile] = lru_cache(maxsize=512)(fresh_profile)
 
 
-def kv_tokens(case: ServingCase, stage: Stage) -> float:
+def kv_tokens(case: ServingCase, stage: Stage, memory_fraction: float = _MEMORY_FRACTION) -> float:
     """Return the tokens that a replica can remember; LayoutError if the model does not fit.
 
     Every attention group has its own copy of the attention's weights and its own share of the room.
@@ -153,7 +155,7 @@ def kv_tokens(case: ServingCase, stage: Stage) -> float:
         precision=case.precision,
         kv_precision=case.kv_precision,
         token_budget=TOKEN_BUDGET,
-        memory_fraction=_MEMORY_FRACTION,
+        memory_fraction=memory_fraction,
         reserved_bytes=_RESERVED_BYTES,
     )
     # Windowed layers give back what left their window, so that full ones have the room.
@@ -174,6 +176,8 @@ def case_line(case: ServingCase) -> LaunchLine:
         (case.prompt_tokens, round(case.output_tokens)),
         round(case.users),
         published=case.published,
+        release=case.release,
+        measured_on=case.measured_on,
     )
 
 
@@ -194,14 +198,31 @@ def load_test(case: ServingCase, line: LaunchLine, law: EngineCoefficients, kv_t
         hold=line.hold,
         request_s=law.request_s,
         prompt_token_s=law.prompt_token_s,
+        distinct_prompts=_remembered(case, line, kv_tokens),
+        whole_prompts=line.whole_prompts,
+        compiles_s=line.compiles_s,
+        compiled_tokens=line.compiled_tokens,
     )
+
+
+def _remembered(case: ServingCase, line: LaunchLine, kv_tokens: float) -> int | None:
+    """Return after how many prompts all others are remembered; None: never.
+
+    Prompts that come in turn are all forgotten before they come again unless all of them fit
+    beside what is running.
+    """
+    if line.distinct_prompts is None:
+        return None
+    running = case.users * (case.prompt_tokens + case.output_tokens)
+    fits = line.distinct_prompts * case.prompt_tokens + running <= kv_tokens
+    return line.distinct_prompts if fits else None
 
 
 def _together(case: ServingCase) -> Outcome:
     """Return the outcome of a load test on one replica that prefills and decodes."""
     line = case_line(case)
-    profile = stage_profile(case, case.decode, line.token_budget)
-    test = load_test(case, line, profile.engine_law, kv_tokens(case, case.decode))
+    profile = stage_profile(case, case.decode, line.token_budget, line.captured_tokens)
+    test = load_test(case, line, profile.engine_law, kv_tokens(case, case.decode, line.memory_fraction))
     found = run_load_test(profile.roofline, test)
     groups = case.decode.deployment.attention_data_parallel
     step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens, groups)
@@ -226,6 +247,7 @@ def _apart(case: ServingCase, prefill: Stage) -> Outcome:
     alone_s = prompts_s(first, prompt, 1)
     each_s = prompts_s(first, prompt, groups, fitting) / (groups * fitting)
     room = kv_tokens(case, case.decode) * case.decode.workers / (prompt + output / 2.0)
+    room = min(room, case.places)
     overhead_s = first.engine_law.request_s + first.engine_law.handover_s
     workers = prefill.workers
     decoding = max(1.0, min(case.users / 2.0, room))

@@ -6,6 +6,7 @@ batch. What a row does not say gets the default of its source, which ``assumed``
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -82,6 +83,10 @@ class ServingCase:
         Widest iteration whose launches were captured in a graph; None: the engine's widest. [tokens]
     few_cores
         Client and front ends share so few cores with the engine that it waits (``few_cores``).
+    places
+        Sequences that all decoding replicas together may run at once. [count]
+    release, measured_on
+        Version of the engine, and day of the measurement (ISO), as far as they are said.
     """
 
     label: str
@@ -103,6 +108,9 @@ class ServingCase:
     published: bool = True
     captured_tokens: int | None = None
     few_cores: bool = False
+    places: float = math.inf
+    release: str = ""
+    measured_on: str = ""
 
 
 class CaseReader:
@@ -197,8 +205,8 @@ class CaseReader:
                 decode_deployment = pool(decode_deployment)
                 prefill_deployment = _usual_pool(0.0, architecture, gpu, precision)(prefill_deployment)
                 assumed += ("replicas of both stages as they usually are",)
-            decoders = decoders or _usual_decoders(decode_deployment)
-            decode = Stage(_over_nodes(decode_deployment, gpu), decoders)
+            decode_deployment = _over_nodes(decode_deployment, gpu)
+            decode = Stage(decode_deployment, decoders or _usual_decoders(row["backend"], decode_deployment))
             prefill = Stage(_over_nodes(prefill_deployment, gpu), prefills)
         kind = "experts" if architecture.experts else "dense"
         return ServingCase(
@@ -220,6 +228,9 @@ class CaseReader:
             steady=False,
             assumed=assumed,
             published=_GAP_ANALYSIS not in row.get("silicon_data_source", ""),
+            places=_places(row["backend"], users, decode, prefill),
+            release=row.get("backend_version", ""),
+            measured_on=_day(row),
         )
 
     def _energy(self, row: Row) -> ServingCase:
@@ -297,12 +308,18 @@ _TRAY: Final = 4
 _YOUNG_VLLM: Final = (0, 13)
 
 #: Decoding replicas of a disaggregated service that does not say: for one that shares attention
-#: (low latency) the median of those that say, for wide data-parallel ones one.
+#: (low latency) the median of those that say, for wide data-parallel ones, and for SGLang's that lie
+#: on several nodes, one.
 _USUAL_DECODERS: Final = 4
 
 #: Users for each GPU of a replica from which operators deal attention, too, and in a rack of
 #: GB200 over so many GPUs.
 _MANY_USERS_PER_GPU: Final = 64
+
+#: Users for each GPU beyond which nobody cuts attention over more GPUs than a node has.
+_FEW: Final = 8
+
+#: GPUs that operators of a rack make one replica of, for many users of a large model.
 _RACK: Final = 32
 
 
@@ -315,6 +332,40 @@ def _release(row: Row) -> str:
     if engine == "trtllm" and row["mode"] == "agg" and (not said or (int(said[1]), int(said[2])) < (1, 2)):
         return "trtllm-1.1"
     return engine
+
+
+#: Recipes of disaggregated TensorRT-LLM (github.com/NVIDIA/srt-slurm, ``recipes/trtllm``) give each
+#: decoding replica places for a power of two of sequences and ask with more users than all of them
+#: hold, so that a place is never free: 2,253 for 2,048, 1,229 for 1,024, 615 or 666 for 512, 333 or
+#: 360 for 256, 105 for 80, 30 for 20. Users from which on, and users for each place.
+_OVERBOOKED: Final = ((4096, 1.05), (2048, 1.1), (1024, 1.2), (128, 1.3), (32, 1.35), (6, 1.5))
+
+#: Where the replicas are stated: users for each place between which a recipe is taken to overbook.
+_OVERBOOKED_FROM: Final = 1.15
+_OVERBOOKED_TO: Final = 1.4
+_LEAST_OVERBOOKED: Final = 8
+
+
+def _places(engine: str, users: float, decode: Stage, prefill: Stage | None) -> float:
+    """Return the sequences that the decoding replicas of a disaggregated service may run. [count]"""
+    if engine != "trtllm" or prefill is None:
+        return math.inf
+    if not prefill.workers:
+        if users.is_integer() and int(users) & (int(users) - 1) == 0:
+            return math.inf
+        return users / next((over for least, over in _OVERBOOKED if users >= least), 1.0)
+    if decode.deployment.attention_data_parallel > 1:
+        return math.inf
+    each = users / decode.workers
+    places = float(2 ** int(math.log2(max(1.0, each))))
+    overbooked = _OVERBOOKED_FROM <= each / places <= _OVERBOOKED_TO and places >= _LEAST_OVERBOOKED
+    return places * decode.workers if overbooked else math.inf
+
+
+def _day(row: Row) -> str:
+    """Return the day a row was measured on (ISO), empty where its source does not say."""
+    said = re.search(r"measured=(\d{4}-\d\d-\d\d)", row.get("silicon_data_source", ""))
+    return said[1] if said else ""
 
 
 def _said_users(row: Row) -> int:
@@ -366,9 +417,13 @@ def _usual_pool(
         gpus = said.gpus
         while weight_bytes(architecture, precision) / gpus > _WEIGHT_SHARE * gpu.memory_bytes:
             gpus *= 2
+        rack = gpu.name.startswith("gb")
         crowded = architecture.experts > 0 and users >= _MANY_USERS_PER_GPU * gpus
-        if crowded and gpu.name.startswith("gb") and gpus < _RACK:
+        wide = weight_bytes(architecture, precision) > _WEIGHT_SHARE * gpu.memory_bytes
+        if crowded and rack and wide and gpus < _RACK:
             return Deployment(1, _RACK, _RACK)
+        if rack and architecture.experts and said.tensor_parallel > _NODE_DOMAIN and users > _FEW * gpus:
+            return Deployment(1, gpus, gpus)
         if gpus == said.gpus:
             return said
         return Deployment(1, gpus, gpus) if crowded else Deployment(gpus, 1, 1)
@@ -384,8 +439,9 @@ def _over_nodes(deployment: Deployment, gpu: GpuSpec) -> Deployment:
     return replace(deployment, domains=deployment.gpus // domain)
 
 
-def _usual_decoders(deployment: Deployment) -> int:
-    return 1 if deployment.attention_data_parallel > 1 else _USUAL_DECODERS
+def _usual_decoders(engine: str, deployment: Deployment) -> int:
+    one = deployment.attention_data_parallel > 1 or (engine == "sglang" and deployment.domains > 1)
+    return 1 if one else _USUAL_DECODERS
 
 
 def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Deployment, int]:
@@ -413,6 +469,10 @@ def _deployment(row: Row, prefix: str, architecture: Architecture) -> tuple[Depl
         return Deployment(1, tensor * groups, tensor * groups), said
     if not architecture.experts:
         return Deployment(tensor, groups), said
+    on_hopper = row["system"].startswith("h")
+    if row["backend"] == "vllm" and on_hopper and tensor == groups > 1 and dealt * cut == tensor * groups:
+        # The published scripts of vLLM on Hopper deal experts alone, and both names measured the same.
+        return Deployment(tensor, 1, tensor), said
     if tensor > 1 and groups == tensor and dealt * cut == tensor * groups:
         return Deployment(1, groups, groups), said
     if cut > 1 and dealt == cut and tensor * groups == cut * dealt:

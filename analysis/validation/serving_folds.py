@@ -2,8 +2,8 @@
 
 Three columns of errors stand beside each other, as in ``training``. ``shipped`` uses the
 coefficients as they are, which were fitted on these rows. ``model left out`` comes from fits, run
-here, that never saw a row of that model under that engine on that GPU generation; ``GPU left out``
-from fits that never saw that GPU under that engine. Only rows that the shipped fit saw are here;
+here, that never saw a row of that model under any engine on that GPU generation; ``GPU left out``
+from fits that never saw that GPU under any engine. Only rows that the shipped fit saw are here;
 the fits are those of ``analysis.calibration.engine_law``, from the shipped numbers on.
 """
 
@@ -18,16 +18,15 @@ import numpy as np
 
 from analysis.calibration.engine_law import (
     SETS,
-    EngineFit,
+    TYPICAL,
+    Folds,
     Sample,
     compiled_loop,
     log_errors,
-    parent,
-    samples,
 )
 from analysis.validation.score import Column, Table
 from analysis.validation.serving_points import TARGETS
-from simulator.performance.serving_coefficients import EngineCoefficients, engine_coefficients
+from simulator.performance.serving_coefficients import EngineCoefficients
 
 _BY_MODEL = (
     Column("group"),
@@ -55,12 +54,15 @@ class FoldErrors:
 def fold_errors(data: Path) -> list[FoldErrors]:
     """Return the errors of all fitted rows; refits every fold."""
     found: list[FoldErrors] = []
+    folds = Folds(data)
     with compiled_loop():
         for engine, generation in SETS:
-            rows = [sample for sample in samples(data, engine, generation) if sample.fitted]
-            fit = EngineFit(rows, engine_coefficients(engine, generation), parent(engine, generation))
-            columns = [_errors(rows, _shipped(fit))]
-            columns += [_errors(rows, _left_out(fit, key)) for key in (_model, _gpu)]
+            if engine == TYPICAL:
+                continue
+            fit = folds.fit(engine, generation)
+            rows = fit.found
+            columns = [_errors(rows, _always(fit.start))]
+            columns += [_errors(rows, _left_out(folds, engine, generation, key)) for key in (_model, _gpu)]
             for place, sample in enumerate(rows):
                 tpot = tuple(float(column[0][place]) for column in columns)
                 ttft = tuple(float(column[1][place]) for column in columns)
@@ -81,14 +83,18 @@ def tables(data: Path) -> list[Table]:
     ]
 
 
-def _shipped(fit: EngineFit) -> Callable[[Sample], EngineCoefficients]:
-    return lambda _: fit.start
+def _always(law: EngineCoefficients) -> Callable[[Sample], EngineCoefficients]:
+    return lambda _: law
 
 
-def _left_out(fit: EngineFit, key: Callable[[Sample], str]) -> Callable[[Sample], EngineCoefficients]:
-    keys = np.array([key(sample) for sample in fit.found])
-    laws = {name: fit.without(keys == name) for name in sorted(set(keys))}
-    return lambda sample: laws[key(sample)]
+def _left_out(
+    folds: Folds, engine: str, generation: str, key: Callable[[Sample], str]
+) -> Callable[[Sample], EngineCoefficients]:
+    def law(sample: Sample) -> EngineCoefficients:
+        name = key(sample)
+        return folds.law(engine, generation, name, lambda other: key(other) == name)
+
+    return law
 
 
 def _errors(

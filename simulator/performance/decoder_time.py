@@ -278,7 +278,8 @@ class Pass:
         grouped = _corner(
             streamed / bytes_per_s * memory_stretch, arithmetic / flop_per_s * stretch, law.corner
         )
-        moved = law.visit_s * visits * architecture.hidden / deployment.expert_parallel * memory_stretch
+        per_value_s = law.visit_bytes / self.gpu.memory_bandwidth_bytes_per_s * memory_stretch
+        moved = per_value_s * visits * architecture.hidden / deployment.expert_parallel
         grouped = grouped + moved + law.launch_s * stretch
         return self.engine.expert_stretch * grouped
 
@@ -341,7 +342,7 @@ def _unlaunched(laws: Mapping[str, ProductLaw]) -> dict[str, ProductLaw]:
 
 def _endless(laws: Mapping[str, ProductLaw]) -> dict[str, ProductLaw]:
     """Return products whose memory takes no time."""
-    return {path: replace(law, bandwidth=inf, visit_s=0.0) for path, law in laws.items()}
+    return {path: replace(law, bandwidth=inf, visit_bytes=0.0) for path, law in laws.items()}
 
 
 def _wide(gpu: GpuSpec) -> WeightFormat:

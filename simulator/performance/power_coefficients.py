@@ -102,8 +102,8 @@ _UNMEASURED: Final = replace(_law(0.3, 0.4, 1.3, 0.98, 6.0, "nothing, where all 
 _POWER: Final[Mapping[str, PowerCoefficients]] = {
     "volta": replace(_AMPERE, loaded_idle=0.22, fitted_on="serving: Ampere's; training: estimate"),
     "ampere": _AMPERE,
-    "hopper": _law(0.294, 0.394, 2.48, 0.991, 2.65, "ML.ENERGY v3 text rows, H100"),
-    "blackwell": _law(0.323, 0.431, 1.53, 0.976, 13.6, "ML.ENERGY v3 text rows, B200"),
+    "hopper": _law(0.296, 0.394, 2.33, 0.991, 2.57, "ML.ENERGY v3 text rows, H100"),
+    "blackwell": _law(0.323, 0.42, 1.48, 0.976, 13.3, "ML.ENERGY v3 text rows, B200"),
     "ada": _UNMEASURED,
     "blackwell rtx": _UNMEASURED,
 }

@@ -8,6 +8,10 @@ chunks that fill the token budget beside the decodes or ahead of them; runs of p
 summed at once. An engine may look for new requests only now and then, or hold prompts back until
 enough are there: a `Hold`. Small and deterministic: lengths follow a van der Corput sequence,
 nothing is drawn.
+
+Three things that load tests hold and services do not are options: prompts that come from a small
+set and are remembered from their first time on, an engine that takes prompts whole or not at all,
+and kernels that compile when an iteration is first so wide.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ ROUNDS: Final = 10
 
 #: Sequences that engines decode at once unless told otherwise. [count]
 MAX_SEQUENCES: Final = 1024
+
+#: Tokens of a remembered prompt that are computed again: its last block, which engines never
+#: take from memory. [tokens]
+_LAST_BLOCK: Final = 16
 
 #: Requests after which the later rounds of very many users are cut short: their mean has settled.
 _MOST_REQUESTS: Final = 1500
@@ -84,6 +92,14 @@ class LoadTest:
         a prompt, one prompt after the other. [s]
     rounds
         Requests of each user. [count]
+    distinct_prompts
+        Different prompts that the requests take in turn and the engine remembers; None: every
+        prompt is new. [count]
+    whole_prompts
+        A prompt waits until an iteration has room for all of it; longer ones than the budget are cut.
+    compiles_s, compiled_tokens
+        What the first iteration with so many prompt tokens takes longer, because its kernels are
+        compiled then. [s], [tokens]
     """
 
     users: int
@@ -99,6 +115,10 @@ class LoadTest:
     request_s: float = 0.0
     prompt_token_s: float = 0.0
     rounds: int = ROUNDS
+    distinct_prompts: int | None = None
+    whole_prompts: bool = False
+    compiles_s: float = 0.0
+    compiled_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +162,10 @@ def run_load_test(cost: IterationTime, test: LoadTest) -> LoadTestResult:
         round(test.request_s * PS_PER_S),
         round(test.prompt_token_s * PS_PER_S),
         simulated,
+        requests if test.distinct_prompts is None else test.distinct_prompts,
+        test.whole_prompts,
+        round(test.compiles_s * PS_PER_S),
+        test.compiled_tokens,
     )
     early_ps, later_ps, early_tpot_ps, later_tpot_ps, early_answers, later_answers = found[:6]
     decoding, clock_ps, prompts, outputs = found[6:]
@@ -186,6 +210,10 @@ def loop(
     request_ps: int,
     prompt_token_ps: int,
     requests: int,
+    distinct: int,
+    whole: bool,
+    compiles_ps: int,
+    compiled_tokens: int,
 ) -> tuple[int, int, float, float, int, int, float, int, int, int]:
     """Return (TTFT of the first round, of later ones, TPOT likewise, answers, decodes, clock, tokens).
 
@@ -242,8 +270,11 @@ def loop(
                 need = prompts[taken] + reserved * outputs[taken]
                 if held + need > kv_tokens and held > 0.0:
                     break
+                known_part = max(0, prompts[taken] - _LAST_BLOCK) if taken >= distinct else 0
+                if whole and prompts[taken] - known_part > room and new > 0:
+                    break
                 held += need
-                part, done = taken, 0
+                part, done = taken, known_part
                 taken += 1
             left = prompts[part] - done
             chunk = left if left < room else room
@@ -263,6 +294,9 @@ def loop(
             elapsed = int(tokens_ps[widest]) + int(experts_ps[new + beside])
             elapsed += sequence_ps * (chunks + beside)
             elapsed += (pair_ps_1024 * (pairs * groups // spread)) >> PAIR_SHIFT
+            if new >= compiled_tokens:
+                elapsed += compiles_ps
+                compiles_ps = 0
             if mixed:
                 elapsed += mixed_context_ps * context
                 iteration += 1

@@ -68,11 +68,7 @@ def test_time_per_token_of_load_tests(groups, group, rows, most):
     ("group", "most"),
     [
         ("vllm h100-sxm dense fp8 agg", 0.25),
-        pytest.param(
-            "vllm h200-sxm experts mxfp4 agg",
-            0.12,
-            marks=pytest.mark.xfail(strict=True, reason="17 % since the engines were refitted, 7.5 % before"),
-        ),
+        ("vllm h200-sxm experts mxfp4 agg", 0.12),
         ("vllm h200-sxm experts int4 agg", 0.15),
         ("vllm b200 dense fp8 agg", 0.15),
         ("vllm b200 dense nvfp4 agg", 0.16),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 
 import pytest
 from click.testing import CliRunner
@@ -102,7 +103,7 @@ def test_gpus_by_a_sources_name(reader):
 )
 def test_degrees_as_the_source_writes_them(reader, columns, deployment, users):
     names = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
-    row = {**SILICON, "model_path": "deepseek-ai/DeepSeek-V3", "system": "b200_sxm"}
+    row = {**SILICON, "model_path": "deepseek-ai/DeepSeek-V3", "system": "b200_sxm", "backend": "trtllm"}
     case = reader.case({**row, **dict(zip(names, map(str, columns), strict=True))})
     assert case.decode.deployment == deployment
     assert case.users == users
@@ -219,3 +220,86 @@ def test_every_attention_group_has_a_copy_of_the_attention_and_room_of_its_own(r
     assert one == pytest.approx((left_bytes - rest_bytes / 8) / (token_bytes / 8), rel=1e-3)
     assert eight == pytest.approx(8 * (left_bytes - rest_bytes) / token_bytes, rel=1e-3)
     assert eight < one
+
+
+def test_prompts_of_a_generator_that_repeats_itself_are_remembered_where_they_fit(reader):
+    """AIConfigurator's own runs send 100 prompts in turn: 10 rounds of 64 users meet most again."""
+    row = {**SILICON, "isl": "4096", "osl": "128", "batch_size": "64.0"}
+    own = {**row, "silicon_data_source": "aic-auto-gap-analysis"}
+    fresh, known = outcome(reader.case(row)), outcome(reader.case(own))
+    assert known.ttft_s < 0.7 * fresh.ttft_s
+    assert known.tpot_s < 0.7 * fresh.tpot_s
+    full = {"tp_size": "1.0", "moe_tp_size": "1.0", "isl": "8192"}
+    fresh, known = outcome(reader.case(row | full)), outcome(reader.case(own | full))
+    assert known == fresh
+
+
+def test_both_degrees_mean_dealt_experts_alone_under_vllm_on_hopper(reader):
+    """Its scripts have no data-parallel attention; MiniMax on 4 H100 measured the same under both names."""
+    degrees = {"tp_size": "4", "attention_dp_size": "4", "moe_tp_size": "1", "moe_ep_size": "16"}
+    case = reader.case({**SILICON, "model_path": "MiniMaxAI/MiniMax-M2.5", **degrees})
+    assert case.decode.deployment == Deployment(4, 1, 4)
+    assert case.users == 64
+
+
+def test_a_step_without_a_captured_graph_takes_what_the_host_needs_to_start_it():
+    """Runs on TensorRT-LLM 1.3.0rc1 captured one sequence: 85 to 92 ms a step of DeepSeek R1 on B200."""
+    row = {
+        "backend": "trtllm",
+        "model_path": "nvidia/DeepSeek-R1-NVFP4",
+        "system": "b200_sxm",
+        "precision": "nvfp4",
+        "tp_size": "8.0",
+        "moe_tp_size": "1.0",
+        "moe_ep_size": "8.0",
+        "batch_size": "8.0",
+        "silicon_data_source": "aic-auto-gap-analysis",
+    }
+    eager = predicted(**row, backend_version="1.3.0rc1")["predicted_tpot_ms"]
+    captured = predicted(**row, backend_version="1.3.0rc5")["predicted_tpot_ms"]
+    assert 70 < eager < 110
+    assert captured < 0.25 * eager
+
+
+def test_kernels_that_nobody_warmed_up_delay_the_first_wave():
+    """SGLang, NVFP4, November 2025: 5 to 9 s in the mean where prompts fill a chunk, else below 1 s."""
+    row = {
+        "backend": "sglang",
+        "model_path": "deepseek-ai/DeepSeek-R1",
+        "system": "b200_sxm",
+        "precision": "fp4",
+        "tp_size": "8.0",
+        "moe_tp_size": "8.0",
+    }
+    cold = "measured=2025-11-10"
+    few = predicted(**row, batch_size="8.0", silicon_data_source=cold)["predicted_ttft_ms"]
+    many = predicted(**row, batch_size="64.0", silicon_data_source=cold)["predicted_ttft_ms"]
+    warm = predicted(**row, batch_size="64.0", silicon_data_source="measured=2026-03-25")["predicted_ttft_ms"]
+    assert few < 1000 < 5000 < many < 9000
+    assert warm < 1000
+
+
+@pytest.mark.parametrize(
+    ("users", "workers", "places"), [(55, 5, 40), (668, 4, 512), (64, 4, math.inf), (30, 5, math.inf)]
+)
+def test_decoders_of_tensorrt_llm_have_a_power_of_two_of_places(reader, users, workers, places):
+    """Recipes ask with up to 1.4 users for a place: of 55 users of five replicas of 8 places 15 wait."""
+    degrees = {
+        f"{stage}_{name}": "4" if name == "tp_size" else "1"
+        for stage in ("prefill", "decode")
+        for name in ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "num_workers")
+    }
+    row = {**SILICON, **degrees, "backend": "trtllm", "mode": "disagg", "system": "gb200", "precision": "fp4"}
+    row |= {"model_path": "moonshotai/Kimi-K2.5", "decode_num_workers": str(workers)}
+    row |= {"decode_batch_size": str(users / workers), "prefill_batch_size": "1"}
+    case = reader.case(row)
+    assert case.users == pytest.approx(users, abs=workers)
+    assert case.places == places
+
+
+def test_without_stated_pools_users_are_more_than_places(reader):
+    row = {**SILICON, "backend": "trtllm", "mode": "disagg", "model_path": "moonshotai/Kimi-K2.5"}
+    row |= {"batch_size": "", "decode_tp_size": "8.0", "prefill_tp_size": "4.0", "system": "gb200"}
+    booked, even = (reader.case({**row, "id": f"x_c{users}_y"}) for users in (1229, 1024))
+    assert booked.places == pytest.approx(1024, rel=0.01)
+    assert even.places == math.inf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,12 @@ from simulator.serving.closed_loop import Hold, LoadTest, run_load_test
 def flat(seconds: float, widest: int = 64) -> IterationTime:
     """Every iteration takes the same time, whatever it holds."""
     return IterationTime(np.full(widest + 1, round(seconds * 1e12), dtype=np.int64), 0, 0, 0)
+
+
+def linear(widest: int = 64) -> IterationTime:
+    """An iteration takes a second for each of its tokens."""
+    seconds = np.arange(widest + 1, dtype=np.int64)
+    return IterationTime(seconds * 10**12, 0, 0, 0)
 
 
 def test_one_user_alternates_prompt_and_answer():
@@ -101,3 +109,29 @@ def test_tokens_are_all_worked_and_more_users_never_hurry_anybody(users, prompt,
     more = run_load_test(cost, LoadTest(2 * users, prompt, output, shortest_fraction=1.0, rounds=2))
     same = run_load_test(cost, LoadTest(users, prompt, output, shortest_fraction=1.0, rounds=2))
     assert more.ttft_s >= same.ttft_s * (1.0 - 1e-9)
+
+
+def test_prompts_that_come_again_are_remembered_but_for_their_last_block():
+    """One user, one prompt of 40 tokens at 20 an iteration: two iterations at first, then one."""
+    test = LoadTest(1, 40, 2, token_budget=20, rounds=3)
+    new, again = (run_load_test(flat(1.0), replace(test, distinct_prompts=count)) for count in (None, 1))
+    assert new.ttft_s == pytest.approx(2.0)
+    assert again.ttft_s == pytest.approx((2.0 + 1.0 + 1.0) / 3)
+    assert again.prompt_tokens == new.prompt_tokens
+
+
+def test_whole_prompts_wait_for_an_iteration_with_room():
+    """Budget 50, two prompts of 30: cut, the second's rest shares its iteration with a decode."""
+    test = LoadTest(2, 30, 2, token_budget=50, rounds=1)
+    cut, whole = (run_load_test(linear(), replace(test, whole_prompts=chosen)) for chosen in (False, True))
+    assert cut.ttft_s == pytest.approx((50 + 61) / 2)
+    assert whole.ttft_s == pytest.approx((30 + 61) / 2)
+    longer = replace(test, prompt_tokens=60, whole_prompts=True)
+    assert run_load_test(linear(), longer).prompt_tokens == 120
+
+
+def test_kernels_compile_once_at_the_first_iteration_that_is_so_wide():
+    """Two users of 30 tokens wait 7 s together in the first round, not in the second; others never."""
+    test = LoadTest(2, 30, 1, token_budget=60, rounds=2, compiles_s=7.0, compiled_tokens=60)
+    assert run_load_test(flat(1.0), test).ttft_s == pytest.approx((8.0 + 8.0 + 1.0 + 1.0) / 4)
+    assert run_load_test(flat(1.0), replace(test, compiled_tokens=61)).ttft_s == pytest.approx(1.0)
