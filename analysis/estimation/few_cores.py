@@ -51,4 +51,4 @@ class SharedCores:
 
 
 #: Fitted on ML.ENERGY v3 text rows of one B200: ``python -m analysis.calibration.few_cores``.
-TEN_CORES: Final = SharedCores(sequence_s=0.75e-3, crowding=0.596, long_s=38.4e-3, long_tokens=4250.0)
+TEN_CORES: Final = SharedCores(sequence_s=0.856e-3, crowding=0.579, long_s=38.1e-3, long_tokens=4230.0)

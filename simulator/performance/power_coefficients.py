@@ -96,7 +96,7 @@ def _law(
 
 
 _AMPERE: Final = replace(
-    _law(0.313, 0.408, 1.25, 1.0, 14.7, "Splitwise's prompts and answers on A100"), loaded_idle=0.2
+    _law(0.309, 0.406, 1.26, 1.0, 16.0, "Splitwise's prompts and answers on A100"), loaded_idle=0.2
 )
 _UNMEASURED: Final = replace(_law(0.3, 0.4, 1.3, 0.98, 6.0, "nothing, where all fits start"), loaded_idle=0.2)
 _POWER: Final[Mapping[str, PowerCoefficients]] = {
