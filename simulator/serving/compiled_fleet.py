@@ -162,8 +162,7 @@ class CompiledFleet:
     @property
     def transferring(self) -> int:
         """Requests whose prompt is done and whose KV is not where it is wanted."""
-        # Looking through all requests takes milliseconds where a backlog is long.
-        return len(self.between()) if self.k.crowd[kernel.APART] else 0
+        return int(self.k.crowd[kernel.UNDER_WAY])
 
     def between(self) -> Ints:
         """Return the places of requests whose prompt is done and whose KV is not where it is wanted."""

@@ -116,6 +116,7 @@ class CompiledTransfers:
         between = fleet.between()
         for q in between[k.request[between, kernel.SLOT] == row].tolist():
             v = k.request[q]
+            k.crowd[kernel.UNDER_WAY] -= 1
             receiver = int(v[kernel.RECEIVER])
             if receiver < 0:
                 self._unchain(k.crowd[kernel.PARKED : kernel.LAST_PARKED + 1], q)

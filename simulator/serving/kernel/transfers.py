@@ -99,6 +99,7 @@ def arrive(k: Any, now: int) -> bool:
         v = k.request[q]
         k.lines[sender, 2 * LINK] = v[NEXT]
         _send_next(k, sender, now)
+        c[UNDER_WAY] -= 1
         _release(k, v[SLOT], q)
         if c[PREFIXES]:
             turn(k, q)
@@ -154,6 +155,7 @@ def _hand_over(k: Any, q: int, after_ps: int) -> None:
         c[BETWEEN] += 1
         line_up(k, s, q, after_ps)
     elif k.entries[stage] and not count:
+        c[UNDER_WAY] -= 1
         _release(k, v[SLOT], q)
         end_row(k, q, FAILED, -1, -1)
     else:
@@ -189,6 +191,7 @@ def finish_reading(k: Any, s: int, now: int) -> None:
         q = k.prefilled[s, i]
         leave_running(k, s, q)
         k.request[q, TOKEN] = HANDED
+        k.crowd[UNDER_WAY] += 1
         k.request[q, HANDED_PLACE] = r[JOINED]
         r[JOINED] += 1
         _hand_over(k, q, now - 1)
