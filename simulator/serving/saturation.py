@@ -303,7 +303,7 @@ def _spread(mean: float, cv: float) -> list[float]:
     Examples
     --------
     >>> [round(value) for value in _spread(100.0, 1.0)]
-    [28, 52, 81, 125, 228]
+    [27, 50, 78, 120, 226]
     """
     if cv <= 0.0:
         return [mean]
@@ -337,7 +337,7 @@ def _longest_of(count: int, mean: float, cv: float) -> float:
     Examples
     --------
     >>> round(_longest_of(1, 100.0, 1.0)), round(_longest_of(8, 100.0, 1.0))
-    (100, 277)
+    (100, 265)
     """
     if count == 1 or cv <= 0.0:
         return mean
