@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.estimation import serving as predicting
-from analysis.estimation.serving_cases import CaseReader, ServingCase
+from analysis.estimation.serving_cases import USUAL_REPLICAS, CaseReader, ServingCase
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import DatahallError
 from simulator.performance.serving_coefficients import (
@@ -153,7 +153,7 @@ def _is_fair(sample: Sample) -> bool:
     if case.prefill is None and case.gpu.name == "gb200":
         return False
     if case.prefill is not None:
-        stated = case.prefill.workers > 0 and len(case.assumed) < 3
+        stated = case.prefill.workers > 0 and USUAL_REPLICAS not in case.assumed
         return stated or case.users <= _FEW_USERS
     return True
 

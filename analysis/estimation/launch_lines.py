@@ -1,20 +1,24 @@
 """How load tests started their engines: what of a launch line changes when a prompt is taken.
 
 The silicon points are runs of InferenceX (before: InferenceMAX), whose scripts are public
-(github.com/SemiAnalysisAI/InferenceX, ``benchmarks/``, October 2025 to April 2026); what they set
-is a fact about the measurement, not a fitted number, and it depends on the engine, the kind of
-model, the lengths and the concurrency. Rows of another origin get the engines' defaults.
+(github.com/SemiAnalysisAI/InferenceX, ``benchmarks/``, October 2025 to April 2026), and some of
+AIConfigurator's own. What scripts set is a fact about the measurement and depends on the engine, the
+kind of model, the lengths and the concurrency. What no script says but rows show is marked as read off
+rows; it goes to that campaign's rows alone. Rows of another origin get the engines' defaults.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 from simulator.catalog.entries import GpuSpec
 from simulator.llm.architecture import Architecture
 from simulator.performance.decoder_time import Deployment
 from simulator.serving.closed_loop import NO_HOLD, Hold
+
+#: Who ran a load test, as far as its row says.
+Origin = Literal["inferencex", "aiconfigurator", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -79,15 +83,15 @@ _GATHER: Final = 50
 #: (github.com/SemiAnalysisAI/InferenceX/pull/480).
 _WARMED_UP: Final = "2026-01-17"
 
-#: Images of SGLang from this day on choose and compile NVFP4 kernels when they first meet a full
-#: chunk of prompts. In 33 runs of November 2025 the mean time to first token of ten requests a user
-#: is 5 to 9 s wherever the first wave of prompts fills a chunk of 16,384 tokens, at 32 users of
-#: 1,024 tokens as at 4 of 8,192, and below 1 s wherever it does not.
+#: Read off rows. Images of SGLang from this day on choose and compile NVFP4 kernels when they first
+#: meet a full chunk of prompts. In 33 runs of November 2025 the mean time to first token of ten
+#: requests a user is 5 to 9 s wherever the first wave of prompts fills a chunk of 16,384 tokens, at 32
+#: users of 1,024 tokens as at 4 of 8,192, and below 1 s wherever it does not.
 _CHOOSES_KERNELS: Final = "2025-11-03"
 _CHOICE_S: Final = 70.0
 
-#: TensorRT-LLM's first prompt through latent attention, likewise: users of 49 runs of November and
-#: December 2025 wait 0.1 to 0.2 s longer in the mean of ten requests, however few they are. [s]
+#: Read off rows. TensorRT-LLM's first prompt through latent attention, likewise: users of 49 runs of
+#: November and December 2025 wait 0.1 to 0.2 s longer in the mean of ten requests, however few they are. [s]
 _LATENT_FIRST_S: Final = 1.5
 
 #: AIConfigurator's own runs under vLLM: the load generator (AIPerf) sends so many different prompts
@@ -97,8 +101,8 @@ _GENERATED_PROMPTS: Final = 100
 #: ``max-cudagraph-capture-size`` of vLLM in the scripts of MXFP4 models. [tokens]
 _WIDE_GRAPHS: Final = 2048
 
-#: Its runs on this release of TensorRT-LLM captured a graph for one sequence only: a step of two or
-#: more takes 85 to 90 ms for DeepSeek R1 on 4 or 8 B200 from 5 sequences to 56.
+#: Read off rows. Its runs on this release of TensorRT-LLM captured a graph for one sequence only: a
+#: step of two or more takes 85 to 90 ms for DeepSeek R1 on 4 or 8 B200 from 5 sequences to 56.
 _UNCAPTURED: Final = "1.3.0rc1"
 
 #: TensorRT-LLM takes this much more than users and prompt into an iteration, in steps of 64; since
@@ -117,7 +121,7 @@ def launch_line(
     lengths: tuple[int, int],
     users: int,
     *,
-    published: bool,
+    origin: Origin,
     release: str = "",
     measured_on: str = "",
 ) -> LaunchLine:
@@ -129,22 +133,24 @@ def launch_line(
         Longest prompt and answer. [tokens]
     users
         Requests under way. [count]
-    published
-        The run is one of InferenceX's, whose scripts are public.
+    origin
+        Who ran it.
     release, measured_on
         Version of the engine and day of the run (ISO), as far as they are known.
     """
     prompt, output = lengths
+    published = origin == "inferencex"
+    blackwell = gpu.generation.startswith("Blackwell")
     if engine.startswith("vllm"):
-        line = LaunchLine(memory_fraction=0.95 if gpu.generation.startswith("Blackwell") else 0.9)
+        line = LaunchLine(memory_fraction=0.95 if published and blackwell else 0.9)
         if not published:
-            return replace(line, distinct_prompts=_GENERATED_PROMPTS)
+            own = origin == "aiconfigurator"
+            return replace(line, distinct_prompts=_GENERATED_PROMPTS) if own else line
         return replace(line, captured_tokens=_WIDE_GRAPHS) if precision == "mxfp4" else line
     if engine == "sglang":
         line = LaunchLine(token_budget=16384, mixed=False)
         if published and precision == "nvfp4" and _CHOOSES_KERNELS <= measured_on < _WARMED_UP:
             line = replace(line, compiles_s=_CHOICE_S, compiled_tokens=line.token_budget)
-        blackwell = gpu.generation.startswith("Blackwell")
         # Models with sparse attention have a script of their own, without the interval.
         polls = blackwell and deployment.attention_data_parallel == 1 and not architecture.index_heads
         if published and polls:
@@ -152,10 +158,11 @@ def launch_line(
             return replace(line, hold=Hold(interval, runs_free=True))
         return line
     line = LaunchLine(reserved_output_fraction=1.0, whole_prompts=True)
+    if origin == "unknown":
+        return line
     if not published:
-        # AIConfigurator sets max_batch_size to the batch it plans, and the request that pads
-        # captured graphs takes one of these places: in 177 rows one user of 8, 16, 32 or 64 always
-        # waits for a whole answer.
+        # AIConfigurator sets max_batch_size to the batch it plans. Read off 177 rows: one user of 8, 16,
+        # 32 or 64 always waits for a whole answer, as if the request that pads captured graphs took a place.
         if release == _UNCAPTURED:
             return replace(line, captured_tokens=1)
         return replace(line, places_short=1 if users >= _MANY_PLACES else None)
@@ -179,7 +186,7 @@ def launch_line(
     if groups > 1:
         patience = _GATHER_LATENT if architecture.is_latent else _GATHER
         return replace(line, hold=Hold(patience, runs_free=True, prompts=groups))
-    gathers = architecture.is_latent and precision == "fp8" and gpu.generation.startswith("Blackwell")
+    gathers = architecture.is_latent and precision == "fp8" and blackwell
     if gathers and prompt == output and 64 <= users < 256:
         return replace(line, hold=Hold(40, tokens=round(0.8 * line.token_budget)))
     return line

@@ -175,7 +175,7 @@ def case_line(case: ServingCase) -> LaunchLine:
         case.precision,
         (case.prompt_tokens, round(case.output_tokens)),
         round(case.users),
-        published=case.published,
+        origin=case.origin,
         release=case.release,
         measured_on=case.measured_on,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from analysis.estimation.launch_lines import Origin
 from simulator.catalog.entries import GpuSpec, ModelSpec
 from simulator.catalog.shelf import Catalog
 from simulator.foundation.errors import LayoutError, UnknownNameError
@@ -50,8 +51,13 @@ _PROMPT_TOKENS: Final = {"gpqa": 250, "lm-arena-chat": 250, "sourcegraph-fim": 1
 #: Share of a GPU's memory that weights may take where a row does not say how many GPUs there are.
 _WEIGHT_SHARE: Final = 0.75
 
-#: Rows of AIConfigurator's own runs name this as their source; the others are InferenceX's.
-_GAP_ANALYSIS: Final = "aic-auto-gap"
+#: The sources of AIConfigurator's own runs, and those of InferenceX's runs beside them.
+_OWN_RUNS: Final = "aic-auto-gap"
+_LOAD_TESTS: Final = "silicon_concurrency="
+
+#: What ``assumed`` says of a row that does not say who ran it, and of one without pools.
+_DEFAULTS: Final = "started with its engine's defaults"
+USUAL_REPLICAS: Final = "replicas of both stages as they usually are"
 
 #: Load generators of the silicon points draw lengths evenly from this fraction up to the longest.
 _SHORTEST_FRACTION: Final = 0.8
@@ -77,8 +83,8 @@ class ServingCase:
         Where prompts are worked apart from decoding; None: together.
     steady
         A steady state at a mean batch, not a load test from a standstill.
-    published
-        A load test whose launch line is public (``launch_lines``).
+    origin
+        Who ran a load test, which says how its engine was started (``launch_lines``).
     captured_tokens
         Widest iteration whose launches were captured in a graph; None: the engine's widest. [tokens]
     few_cores
@@ -105,7 +111,7 @@ class ServingCase:
     shortest_fraction: float
     steady: bool
     assumed: tuple[str, ...]
-    published: bool = True
+    origin: Origin = "unknown"
     captured_tokens: int | None = None
     few_cores: bool = False
     places: float = math.inf
@@ -187,7 +193,7 @@ class CaseReader:
             users = float(_said_users(row))
             shares = _usual_shares(total)
             decode, prefill = shares
-            assumed += ("replicas of both stages as they usually are",)
+            assumed += (USUAL_REPLICAS,)
         elif row["mode"] == "agg":
             deployment, groups = _deployment(row, "", architecture)
             users = float(_count(row, "batch_size") * groups)
@@ -204,10 +210,13 @@ class CaseReader:
                 pool = _usual_pool(users, architecture, gpu, precision)
                 decode_deployment = pool(decode_deployment)
                 prefill_deployment = _usual_pool(0.0, architecture, gpu, precision)(prefill_deployment)
-                assumed += ("replicas of both stages as they usually are",)
+                assumed += (USUAL_REPLICAS,)
             decode_deployment = _over_nodes(decode_deployment, gpu)
             decode = Stage(decode_deployment, decoders or _usual_decoders(row["backend"], decode_deployment))
             prefill = Stage(_over_nodes(prefill_deployment, gpu), prefills)
+        origin = _origin(row)
+        if origin == "unknown":
+            assumed += (_DEFAULTS,)
         kind = "experts" if architecture.experts else "dense"
         return ServingCase(
             label=f"{row['model_path']} {decode.deployment.gpus} {gpu.name} {row['backend']} users {users:g} "
@@ -227,8 +236,8 @@ class CaseReader:
             shortest_fraction=_SHORTEST_FRACTION,
             steady=False,
             assumed=assumed,
-            published=_GAP_ANALYSIS not in row.get("silicon_data_source", ""),
-            places=_places(row["backend"], users, decode, prefill),
+            origin=origin,
+            places=_places(row["backend"], users, decode, prefill) if origin == "inferencex" else math.inf,
             release=row.get("backend_version", ""),
             measured_on=_day(row),
         )
@@ -360,6 +369,14 @@ def _places(engine: str, users: float, decode: Stage, prefill: Stage | None) -> 
     places = float(2 ** int(math.log2(max(1.0, each))))
     overbooked = _OVERBOOKED_FROM <= each / places <= _OVERBOOKED_TO and places >= _LEAST_OVERBOOKED
     return places * decode.workers if overbooked else math.inf
+
+
+def _origin(row: Row) -> Origin:
+    """Return who ran a load test, by its source."""
+    source = row.get("silicon_data_source", "")
+    if _OWN_RUNS in source:
+        return "aiconfigurator"
+    return "inferencex" if _LOAD_TESTS in source else "unknown"
 
 
 def _day(row: Row) -> str:

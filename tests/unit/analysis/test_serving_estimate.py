@@ -8,13 +8,14 @@ import math
 import pytest
 from click.testing import CliRunner
 
-from analysis.estimation.serving import kv_tokens, outcome, predictor
+from analysis.estimation.serving import case_line, kv_tokens, outcome, predictor
 from analysis.estimation.serving_cases import CaseReader
 from simulator.catalog.shelf import Catalog
 from simulator.cli.commands import datahall
 from simulator.foundation.errors import DatahallError
 from simulator.llm.memory import kv_bytes_per_token, weight_bytes
 from simulator.performance.decoder_time import Deployment
+from simulator.serving.closed_loop import NO_HOLD
 
 SILICON = {
     "id": "x",
@@ -33,6 +34,8 @@ SILICON = {
     "moe_tp_size": "4.0",
     "moe_ep_size": "1.0",
 }
+#: What every load test of InferenceX says of itself.
+SCRIPTED = "source_file=x.csv; silicon_concurrency=16; "
 ENERGY = {
     "gpu_model": "H100",
     "model_id": "meta-llama/Llama-3.1-70B-Instruct",
@@ -181,7 +184,7 @@ def test_two_prompts_and_answers_at_once_of_a_pool_apart(reader):
 
 def test_a_batch_that_waits_for_tokens_is_in_the_launch_line():
     """InferenceMAX held prompts of Llama 70B back for 20 steps on TensorRT-LLM at 1k/1k below 8 GPUs."""
-    row = {"backend": "trtllm", "system": "b200_sxm", "batch_size": "4.0"}
+    row = {"backend": "trtllm", "system": "b200_sxm", "batch_size": "4.0", "silicon_data_source": SCRIPTED}
     held, free = (predicted(**row, tp_size=tp) for tp in ("4.0", "8.0"))
     longer = predicted(**row, tp_size="4.0", osl="8192")
     waited_ms = held["predicted_ttft_ms"] - longer["predicted_ttft_ms"]
@@ -271,10 +274,11 @@ def test_kernels_that_nobody_warmed_up_delay_the_first_wave():
         "tp_size": "8.0",
         "moe_tp_size": "8.0",
     }
-    cold = "measured=2025-11-10"
+    cold = f"{SCRIPTED}measured=2025-11-10"
     few = predicted(**row, batch_size="8.0", silicon_data_source=cold)["predicted_ttft_ms"]
     many = predicted(**row, batch_size="64.0", silicon_data_source=cold)["predicted_ttft_ms"]
-    warm = predicted(**row, batch_size="64.0", silicon_data_source="measured=2026-03-25")["predicted_ttft_ms"]
+    since = f"{SCRIPTED}measured=2026-03-25"
+    warm = predicted(**row, batch_size="64.0", silicon_data_source=since)["predicted_ttft_ms"]
     assert few < 1000 < 5000 < many < 9000
     assert warm < 1000
 
@@ -292,6 +296,7 @@ def test_decoders_of_tensorrt_llm_have_a_power_of_two_of_places(reader, users, w
     row = {**SILICON, **degrees, "backend": "trtllm", "mode": "disagg", "system": "gb200", "precision": "fp4"}
     row |= {"model_path": "moonshotai/Kimi-K2.5", "decode_num_workers": str(workers)}
     row |= {"decode_batch_size": str(users / workers), "prefill_batch_size": "1"}
+    row |= {"silicon_data_source": SCRIPTED}
     case = reader.case(row)
     assert case.users == pytest.approx(users, abs=workers)
     assert case.places == places
@@ -300,6 +305,37 @@ def test_decoders_of_tensorrt_llm_have_a_power_of_two_of_places(reader, users, w
 def test_without_stated_pools_users_are_more_than_places(reader):
     row = {**SILICON, "backend": "trtllm", "mode": "disagg", "model_path": "moonshotai/Kimi-K2.5"}
     row |= {"batch_size": "", "decode_tp_size": "8.0", "prefill_tp_size": "4.0", "system": "gb200"}
-    booked, even = (reader.case({**row, "id": f"x_c{users}_y"}) for users in (1229, 1024))
+    booked, even = (
+        reader.case({**row, "silicon_data_source": f"silicon_concurrency={users}"}) for users in (1229, 1024)
+    )
     assert booked.places == pytest.approx(1024, rel=0.01)
     assert even.places == math.inf
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"backend": "vllm", "model_path": "openai/gpt-oss-120b", "precision": "fp4"},
+        {"backend": "sglang", "precision": "fp4"},
+        {"backend": "trtllm"},
+        {
+            "backend": "trtllm",
+            "model_path": "deepseek-ai/DeepSeek-R1",
+            "attention_dp_size": "4",
+            "moe_ep_size": "4",
+        },
+        {"backend": "trtllm", "backend_version": "1.3.0rc1"},
+    ],
+)
+def test_a_row_of_unknown_origin_gets_its_engines_defaults_and_says_so(reader, row):
+    """Neither scripts of a campaign nor what its rows show: nothing is held, short or compiled."""
+    row = {**SILICON, "system": "b200_sxm", **row}
+    case = reader.case(row)
+    line = case_line(case)
+    plain = (line.hold, line.places_short, line.distinct_prompts, line.compiles_s, line.captured_tokens)
+    assert plain == (NO_HOLD, None, None, 0.0, None)
+    assert case.places == math.inf
+    assert "started with its engine's defaults" in case.assumed
+    scripted = reader.case({**row, "silicon_data_source": f"{SCRIPTED}measured=2025-11-10"})
+    assert case_line(scripted) != line
+    assert "started with its engine's defaults" not in scripted.assumed
