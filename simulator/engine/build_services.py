@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +76,7 @@ class ServiceBuilder:
         kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
         tiers = service.tiers
         self._check_mode(service)
+        self._check_weights(service, pools)
         self.requests.check_count(service)
         profiles: dict[int, ServingProfile] = {}
 
@@ -258,6 +259,23 @@ class ServiceBuilder:
                 f"workloads.{service.name}.engine: {said} fits {most_blocks} blocks of {rule.block_tokens} "
                 f"tokens and a budget of {rule.token_budget} tokens an iteration; it would refuse them: "
                 "give more kv_blocks, memory or budget, or a smaller model"
+            )
+
+    def _check_weights(self, service: Service, pools: Sequence[int]) -> None:
+        """Refuse weights of sites that decide nothing, or deal requests to where no replica can be."""
+        if service.site_weights is None:
+            return
+        where = f"workloads.{service.name}.site_weights"
+        sites = tuple(dict.fromkeys(self.jobs.site_of(pool).name for pool in pools))
+        for site in service.site_weights:
+            if site not in sites:
+                raise BuildError(
+                    f"{where}: no replica can be at {site}: the pools of its queues are at "
+                    f"{', '.join(sites)}; give `sites` or another `queue`"
+                )
+        if len(sites) == 1:
+            raise BuildError(
+                f"{where}: has no effect, all replicas are at {sites[0]}; leave it out, or give more `sites`"
             )
 
     def _check_mode(self, service: Service) -> None:

@@ -91,6 +91,7 @@ def test_sites_get_requests_by_their_weights(drill):
         ("site_weights={east: 0}", "no site gets any requests"),
         ("site_weights={east: -1}", "must be"),
         ("site_weights={east: 1, west: 1}", "unknown site 'west'"),
+        ("site_weights={east: 1}", "has no effect, all replicas are at east"),
     ],
 )
 def test_a_weight_names_a_site_that_may_serve(tmp_path, monkeypatch, change, words):
@@ -99,6 +100,14 @@ def test_a_weight_names_a_site_that_may_serve(tmp_path, monkeypatch, change, wor
     told = CliRunner().invoke(datahall, ["run", "two.yaml", f"workloads.chat.{change}"])
     assert told.exit_code == 2
     assert words in told.stderr
+
+
+def test_a_weight_of_a_site_that_its_queue_does_not_reach_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.yaml").write_text(TWO_SITES.replace("sites: [east, west]", "queue: east"))
+    told = CliRunner().invoke(datahall, ["run", "two.yaml", "workloads.chat.site_weights={east: 1, west: 1}"])
+    assert told.exit_code == 2
+    assert "no replica can be at west: the pools of its queues are at east" in told.stderr
 
 
 @pytest.mark.parametrize("mode", ["mode=fluid", "thin=1/2"])
