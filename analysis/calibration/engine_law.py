@@ -97,7 +97,8 @@ _SOFT: Final = 0.1
 _FIRST_TOKEN_WEIGHT: Final = 0.6
 _APART_WEIGHT: Final = 0.5
 _CAP: Final = 1.0
-_PULL: Final = {True: 0.6, False: 0.9}  # of the typical engine, of others
+_TYPICAL_PULL: Final = 0.6
+_PULL: Final = 0.9
 _SLOPE_STEP: Final = 0.06
 _LONGEST_STEP: Final = 0.7
 _FEW_USERS: Final = 8
@@ -239,7 +240,8 @@ class EngineFit:
         tokens, first = log_errors(self.found, self.law(at))
         tokens = np.clip(tokens, -_CAP, _CAP)
         first = np.clip(np.nan_to_num(first), -_CAP, _CAP)
-        strength = _PULL[self.middle is None] * math.sqrt(len(self.found) / len(_NAMES))
+        strength = _TYPICAL_PULL if self.middle is None else _PULL
+        strength *= math.sqrt(len(self.found) / len(_NAMES))
         pull = strength * (at - self._middle) / _FAR
         return np.concatenate(
             [self._roots * tokens / _SOFT, self._roots * _FIRST_TOKEN_WEIGHT * first / _SOFT, pull]
