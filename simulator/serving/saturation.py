@@ -132,7 +132,7 @@ class _Mixture:
         self.prompt = max(1.0, request.prompt_tokens - request.found_tokens)
         self.prompt_cv = 0.0 if one.role == "decode" else request.prompt_cv
         self.passes = 0.0 if one.role == "prefill" else (request.output_tokens - 1.0) / rule.tokens_per_pass
-        self.blocks = one.kv_blocks
+        self.most, self.blocks = one.max_sequences, one.kv_blocks
         # What is free is too little for the next prompt: anything up to it, in the mean half.
         room = (1.0 - rule.watermark_fraction) * one.kv_blocks * rule.block_tokens
         room -= 0.5 * request.prompt_tokens * (1.0 + request.prompt_cv**2)
@@ -225,7 +225,7 @@ class _Mixture:
 
     def _until_done(self) -> float:
         """Return the rate of static batches, in which everybody costs as much as the longest. [1/s]"""
-        count = min(self.rule.max_sequences, max(1, int(self.rule.token_budget // self.prompt)))
+        count = min(self.most, max(1, int(self.rule.token_budget // self.prompt)))
         while count > 1 and not self._fit(count):
             count -= 1
         prompt, output = self._longest(count)

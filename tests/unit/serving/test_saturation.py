@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from simulator.performance.serving import IterationTime
 from simulator.serving.batch_rule import BatchRule, batch_rule
 from simulator.serving.compiled_crowd import CompiledCrowd
-from simulator.serving.crowd import AddReplica, Stop
+from simulator.serving.crowd import AddReplica, Limit, Stop
 from simulator.serving.given_replica import GivenReplica, linear_iteration
 from simulator.serving.replica_costs import ReplicaCosts
 from simulator.serving.saturation import MeanRequest, Saturated, saturated_rate_per_s, sustained_per_s
@@ -133,13 +133,17 @@ def drawn(prompt, output, cv, count):
     return np.minimum(lengths, 4000)
 
 
-def in_full(rule, prompt, output, *, cv=1.0, blocks=10**6, form=CompiledCrowd, count=None, groups=1):
+def in_full(
+    rule, prompt, output, *, cv=1.0, blocks=10**6, form=CompiledCrowd, count=None, groups=1, limit=None
+):
     """Return (requests a second that leave an endless queue, the crowd)."""
     count = count or 1500 + 30 * rule.max_sequences * groups
     lengths = drawn(prompt, output, cv, count)
     crowd = form(ServiceRules("chat", rule=rule, attention_data_parallel=groups))
     profile = PROFILE if groups == 1 else replace(PROFILE, iteration=shared(groups))
     crowd.apply(AddReplica(0, "here", "mixed", groups, profile, blocks), 0.0)
+    if limit is not None:
+        crowd.apply(limit, 0.0)
     crowd.feed(RequestTable(np.zeros(count), *lengths, np.zeros(count, np.int64)), math.inf)
     finished_s = []
     while crowd.advance(crowd.now_s + 3600.0) is not Stop.REACHED or crowd.observe().in_flight:
@@ -178,6 +182,14 @@ def test_capacity_is_right_from_one_sequence_to_hundreds(cap):
 )
 def test_capacity_is_right_for_every_way_to_batch(engine, cap, budget, prompt, output, cv):
     drained_per_s, crowd = in_full(rule_of(engine, cap, budget), prompt, output, cv=cv)
+    assert crowd.stability().capacity_per_s == pytest.approx(drained_per_s, rel=0.06)
+
+
+@pytest.mark.parametrize("engine", ["vllm-v1", "static"])
+@pytest.mark.parametrize("limit", [Limit(max_concurrency=4), Limit(max_sequences=4)], ids=["door", "batch"])
+def test_a_bound_from_outside_the_engine_bounds_every_way_to_batch(engine, limit):
+    """Static batches of 16 were told here for those of 4: a capacity of 2.9 in place of 1.1."""
+    drained_per_s, crowd = in_full(rule_of(engine, 16), 100, 200, cv=0.5, count=1500, limit=limit)
     assert crowd.stability().capacity_per_s == pytest.approx(drained_per_s, rel=0.06)
 
 
