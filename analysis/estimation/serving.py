@@ -225,7 +225,8 @@ def _together(case: ServingCase) -> Outcome:
     test = load_test(case, line, profile.engine_law, kv_tokens(case, case.decode, line.memory_fraction))
     found = run_load_test(profile.roofline, test)
     groups = case.decode.deployment.attention_data_parallel
-    step = MeanStep.of(found.decoding, case.prompt_tokens, case.output_tokens, groups)
+    mean = (1.0 + case.shortest_fraction) / 2.0
+    step = MeanStep.of(found.decoding, round(mean * case.prompt_tokens), mean * case.output_tokens, groups)
     power_w = step.power_w(profile) * case.decode.deployment.gpus
     rate = found.output_tokens / found.elapsed_s
     return Outcome(found.ttft_s, found.tpot_s, power_w, power_w / rate)
@@ -274,7 +275,7 @@ def _apart(case: ServingCase, prefill: Stage) -> Outcome:
     waiting_s = max(overhead_s + alone_s + queue_s, case.users / rate - answer_s)
     # In the first round the last user waits until the replicas have read all prompts.
     burst_s = max(0.0, case.users / most / 2.0 - waiting_s) / ROUNDS
-    step = MeanStep.of(batch, 0, output)
+    step = MeanStep.of(batch, prompt, output, reads=False)
     prefill_gpus = prefill.deployment.gpus * workers
     busy = min(1.0, rate / most)
     power_w = step.power_w(second) * case.decode.deployment.gpus * case.decode.workers
@@ -349,14 +350,19 @@ class MeanStep:
     widest: float
 
     @classmethod
-    def of(cls, batch: float, prompt: int, output: float, groups: int = 1) -> MeanStep:
-        """Return the mean iteration of a batch whose finished answers are replaced."""
+    def of(cls, batch: float, prompt: int, output: float, groups: int = 1, *, reads: bool = True) -> MeanStep:
+        """Return the mean iteration of a batch whose finished answers are replaced.
+
+        ``reads``: prompts are read here; else they are remembered only.
+        """
+        context_tokens = int(batch * (prompt + output / 2.0))
+        prompt = prompt if reads else 0
         arriving = batch / output if prompt else 0.0
         share = -math.expm1(-arriving)
         together = arriving / share if prompt else 1.0
         return cls(
             batch=max(1, round(batch)),
-            context_tokens=int(batch * (prompt + output / 2.0)),
+            context_tokens=context_tokens,
             prompt=prompt,
             prompts=together,
             share=share,

@@ -19,6 +19,20 @@ def test_prompts_come_as_a_poisson_number():
     assert step.widest == step.prompts
 
 
+def test_a_decoder_that_reads_no_prompts_remembers_them():
+    """64 sequences of 4,000 tokens and half of 1,000: 288,000 that each iteration looks at."""
+    here, apart = (MeanStep.of(64.0, 4000, 1000.0, reads=reads) for reads in (True, False))
+    assert here.context_tokens == apart.context_tokens == 288_000
+    assert (apart.share, apart.prompt) == (0.0, 0)
+    catalog = Catalog.shipped()
+    model, gpu = Architecture.from_spec(catalog.model("llama-3.1-8b")), catalog.gpu("h100-sxm")
+    profile = serving_profile(model, gpu, tensor_parallel=1)
+    assert apart.time_s(profile) == profile.iteration.iteration_ps(64, 64, 288_000) / 1e12
+    ((weight, load),) = apart.loads(profile)
+    assert weight == 1.0
+    assert load == profile.load(apart.time_s(profile), 64, 64, 288_000)
+
+
 def test_of_two_groups_the_one_with_most_prompts_counts():
     """Two Poisson numbers of mean m: the larger is their mean plus half the mean of what they differ by.
 
