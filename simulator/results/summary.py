@@ -194,8 +194,10 @@ def _service(record: Record, service: ServiceRecord, books: Books, account: Serv
 
     numbers = {name: said.get(name) for name in SERVICE}
     if said.get("stability") is not None:
-        # Who was never answered waited longer than any backlog.
-        unseen_s = math.inf if service.counters.get("requests_in") and not requests else math.nan
+        # Where nobody got as much as a first token, who came waited longer than any backlog.
+        counts = service.counters
+        unseen = counts.get("requests_in") and not requests and not counts.get("tokens_emitted_in_flight")
+        unseen_s = math.inf if unseen else math.nan
         numbers["stability"] = over_the_whole(
             said["stability"],
             float(said.get("ttft_p99_s") or math.nan) if requests else unseen_s,

@@ -148,3 +148,17 @@ def test_a_service_that_was_never_ready_says_so(tmp_path, monkeypatch):
     assert told.exit_code == 0, told.output
     assert "BACKLOGGED" in told.stdout or "OVERLOADED" in told.stdout
     assert "requests was answered by the end" in " ".join(told.stdout.split())
+
+
+def test_a_run_that_ends_within_its_first_answer_has_no_backlog(tmp_path, monkeypatch):
+    """One request of 3,000 tokens on a free replica, and a run of 3 s."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log.csv").write_text("arrived_s,prompt_tokens,output_tokens\n0.5,20,3000\n4,20,1\n")
+    told = CliRunner().invoke(
+        datahall, ["run", REPLAY, "workloads.0.path=log.csv", "duration=3 s", "-o", "out", "--no-report"]
+    )
+    assert told.exit_code == 0, told.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["service.log.requests"], summary["service.log.requests_in_flight"]) == (0.0, 1.0)
+    assert summary["service.log.stability"] == "stable"
+    assert "none of 1 requests was answered by the end" in " ".join(told.stdout.split())
