@@ -95,8 +95,25 @@ class RequestBuilder:
         assert service.path is not None
         if service.name not in self._logs:
             tiers = tuple(tier.name for tier in service.tiers)
-            self._logs[service.name] = read_requests(Path(service.path), tiers)
+            log = self._logs[service.name] = read_requests(Path(service.path), tiers)
+            for reason, count in log.skipped.items():
+                self.jobs.notes.append(
+                    f"{service.name}: rows of {Path(service.path).name} left out, {reason}: {count:,}"
+                )
+            self._note_context(service, log)
         return self._logs[service.name]
+
+    def _note_context(self, service: Service, log: RequestTable) -> None:
+        """Say how many requests of a log are longer than the context the model was released for."""
+        change, catalog = service.transform, self.scenario.catalog
+        name = change.student if change is not None and change.student is not None else service.model
+        longest = catalog.model(name).context_tokens
+        beyond = int(np.count_nonzero(log.prompt_tokens + log.output_tokens > longest))
+        if beyond:
+            self.jobs.notes.append(
+                f"{service.name}: requests longer than the {longest:,} tokens that {name} was released for, "
+                f"and served all the same: {beyond:,} of {len(log.prompt_tokens):,}"
+            )
 
     def piece_tokens(self, service: Service, rule: BatchRule) -> int:
         """Return the tokens of a named piece of the prompts; 0 where they share nothing."""
@@ -161,7 +178,7 @@ class RequestBuilder:
         if choice.name is not None:
             return LognormalLengths(self.scenario.catalog.lengths(choice.name))
         if choice.path is not None:
-            log = read_requests(Path(choice.path))
+            log = read_requests(Path(choice.path), None)
             return LoggedLengths(log.prompt_tokens, log.output_tokens)
         if choice.prompt_mean is None or choice.output_mean is None:
             raise BuildError(

@@ -153,20 +153,23 @@ class ServiceBuilder:
         nic = (
             jobs.site_of(pools[0]).fabric.values["link_bytes_per_s"] or node.nic_bandwidth_bytes_per_s or 0.0
         )
-        rules = ServiceRules(
-            name=service.name,
-            tenant=service.tenant or service.name,
-            tiers=tuple(tier.name for tier in tiers) or ("standard",),
-            ttft_slo_s=tuple(tier.ttft_slo_s or math.inf for tier in tiers) or (math.inf,),
-            tpot_slo_s=tuple(tier.tpot_slo_s or math.inf for tier in tiers),
-            rule=rule,
-            router=service.router.build(),
-            piece_tokens=self.requests.piece_tokens(service, rule),
-            kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
-            attention_data_parallel=service.attention_data_parallel,
-            transfer_bytes_per_s=nic * service.gpus_per_replica if split and nic else math.inf,
-            origin_s=-_since_hour_s(self.scenario),
-        )
+        try:
+            rules = ServiceRules(
+                name=service.name,
+                tenant=service.tenant or service.name,
+                tiers=tuple(tier.name for tier in tiers) or ("standard",),
+                ttft_slo_s=tuple(tier.ttft_slo_s or math.inf for tier in tiers) or (math.inf,),
+                tpot_slo_s=tuple(tier.tpot_slo_s or math.inf for tier in tiers),
+                rule=rule,
+                router=service.router.build(),
+                piece_tokens=self.requests.piece_tokens(service, rule),
+                kv_bytes_per_token=kv_bytes_per_token(architecture, kv_precision, 1),
+                attention_data_parallel=service.attention_data_parallel,
+                transfer_bytes_per_s=nic * service.gpus_per_replica if split and nic else math.inf,
+                origin_s=-_since_hour_s(self.scenario),
+            )
+        except ValueError as error:
+            raise BuildError(str(error)) from None
         link = node.host_to_gpu_bandwidth_bytes_per_s
         cold_phases = service.cold_start.phases(
             service.gpus_per_replica

@@ -126,8 +126,19 @@ class LiveService:
         self.record.hourly = self.crowd.take_hourly()
         self.record.counters = self.crowd.counters()
         self.record.summary = dict(self.crowd.summary())
-        self.record.summary |= self._phase_watts()
+        self.record.summary |= self._headroom() | self._phase_watts()
         self.record.histogram = dict(self.crowd.histogram())
+
+    def _headroom(self) -> dict[str, float]:
+        """Return what is left of the most replicas at the busiest hour, where their number changes.
+
+        A crowd knows the replicas that are there at the end: at night one may be left of many.
+        """
+        left = self.record.summary.get("headroom_fraction")
+        ready = self.crowd.observe().replicas_ready
+        if left is None or not ready or self.plan.minimum == self.plan.maximum:
+            return {}
+        return {"headroom_fraction": 1.0 - (1.0 - left) * ready / self.plan.maximum}
 
     def _phase_watts(self) -> dict[str, float]:
         """Return watts of one GPU by what its iterations held, and shares of the time, as metered.

@@ -13,6 +13,9 @@ _MOST: Final = 3
 #: Told in a line each; the rest are counted.
 _MOST_BRIEF: Final = 6
 
+#: Tiers of a service that a line has room for.
+_MOST_TIERS: Final = 2
+
 
 def services_said(services: Sequence[Mapping[str, Any]], *, brief: bool) -> list[str]:
     """Return sentences about services, as `Run.closing_data` has them.
@@ -35,10 +38,7 @@ def services_said(services: Sequence[Mapping[str, Any]], *, brief: bool) -> list
 
 
 def _service(service: Mapping[str, Any]) -> list[str]:
-    tiers = ", ".join(
-        f"{tier['tier']} {_pair(tier.get('ttft_p50_s'), tier.get('ttft_p99_s'))}" for tier in service["tiers"]
-    )
-    said = [f"{service['name']}: {_answered(service)} requests; TTFT p50/p99 {tiers}"]
+    said = [f"{service['name']}: {_answered(service)} requests; TTFT p50/p99 {_by_tier(service)}"]
     late = [
         f"{entry['tier']} {' and '.join(entry['by_metric'])} p99 late in {entry['hours']} of {entry['of']} h "
         f"({entry['first_hour']:02d}-{entry['last_hour']:02d} h)"
@@ -57,12 +57,19 @@ def _service(service: Mapping[str, Any]) -> list[str]:
 
 
 def _in_a_line(service: Mapping[str, Any]) -> str:
-    """Return a service where there is no room for its tiers."""
-    pairs = (
-        f"{metric.upper()} {_pair(service.get(f'{metric}_p50_s'), service.get(f'{metric}_p99_s'))}"
-        for metric in ("ttft", "tpot")
+    """Return a service where there is no room for its promises, and of many tiers for none."""
+    whole, tpot = (
+        _pair(service.get(f"{metric}_p50_s"), service.get(f"{metric}_p99_s")) for metric in ("ttft", "tpot")
     )
-    return f"{service['name']}: {_answered(service)} requests; {', '.join(pairs)}; {_verdict(service)}"
+    ttft = _by_tier(service) if 1 < len(service["tiers"]) <= _MOST_TIERS else whole
+    return f"{service['name']}: {_answered(service)} requests; TTFT {ttft}, TPOT {tpot}; {_verdict(service)}"
+
+
+def _by_tier(service: Mapping[str, Any]) -> str:
+    """Return median and 99th percentile of the time to first token of each tier."""
+    return ", ".join(
+        f"{tier['tier']} {_pair(tier.get('ttft_p50_s'), tier.get('ttft_p99_s'))}" for tier in service["tiers"]
+    )
 
 
 def _answered(service: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from simulator.foundation.units import render
 from simulator.results.training_facts import TrainingFacts, watch
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
         What `digest.digest` has found of services, limits and jobs.
     """
     said = [
-        f"{service['name']} {_UNSTEADY[service['stability']]}"
+        f"{service['name']} {_unsteady(run, service)}"
         for service in found["services"]
         if service.get("stability") in _UNSTEADY and not _sheds(service)
     ]
@@ -40,6 +41,7 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
         if _sheds(service)
     ]
     said += [line for service in found["services"] for line in _unanswered(run, service)]
+    said += _over_the_limit(found["power"])
     for limit in found["limits"]:
         of = f" of {limit['of']}" if limit["of"] else ""
         if limit["passed"] is None:
@@ -58,16 +60,40 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
 
 
+def _unsteady(run: Run, service: Mapping[str, Any]) -> str:
+    """Return what a verdict means for percentiles: a flow has those of each hour, and their mean."""
+    said = _UNSTEADY[service["stability"]]
+    if _workload(run, service["name"]).get("mode") != "fluid":
+        return said
+    return f"{said}; in mode fluid they are means of each hour's, which few such hours lift"
+
+
 def _sheds(service: Mapping[str, Any]) -> bool:
     return service.get("stability") == "overloaded" and bool(service.get("requests_turned_away"))
+
+
+def _workload(run: Run, name: str) -> Mapping[str, Any]:
+    """Return what the resolved scenario says of a workload."""
+    workloads = run.provenance["scenario"].get("workloads") or ()
+    return next((said for said in workloads if said["name"] == name), {})
+
+
+def _over_the_limit(power: Mapping[str, Any]) -> list[str]:
+    """Say that more was drawn than the interconnection carries: it is counted, not enforced."""
+    limit_w, drawn_w = power.get("limit_w"), power.get("peak_15min_power_w")
+    if not limit_w or drawn_w is None or drawn_w <= limit_w:
+        return []
+    return [
+        f"the meter drew {render(drawn_w, 'W')} for 15 minutes, above the interconnection's "
+        f"{render(limit_w, 'W')}: that is checked, not enforced"
+    ]
 
 
 def _unanswered(run: Run, service: Mapping[str, Any]) -> list[str]:
     """Say how many requests got no answer, and why: percentiles know nothing of them."""
     name, came, answered = service["name"], service.get("requests_arrived") or 0.0, service.get("requests")
     away, failed = service.get("requests_turned_away") or 0.0, service.get("requests_failed") or 0.0
-    workloads = run.provenance["scenario"].get("workloads") or ()
-    bounded = any(said["name"] == name and said.get("admission") for said in workloads)
+    bounded = bool(_workload(run, name).get("admission"))
     why = "longer than its engine takes (token_budget where prompts are not cut, kv_blocks)"
     if bounded:
         why = f"more than its admission lets wait, or {why}"

@@ -146,7 +146,12 @@ SERVICE: Final[dict[str, Term]] = {
         "", "finished, shed and failed requests", "modelled", "met every promise of their tier (TTFT, TPOT)"
     ),
     "stability": Term("", "whole run", "modelled", "stable, backlogged or overloaded"),
-    "headroom_fraction": Term("", "whole run", "modelled", "capacity left at the busiest hour"),
+    "headroom_fraction": Term(
+        "",
+        "whole run",
+        "modelled",
+        "capacity left at the busiest hour, of the replicas at the end; of the most where something scales",
+    ),
     "joules_per_token": Term(
         "J", "server: replicas' IT energy over output tokens", "modelled", "energy per output token"
     ),

@@ -53,7 +53,7 @@ _AZURE_MOMENT: Final = re.compile(
 )
 
 
-def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
+def read_requests(path: Path | str, tiers: Sequence[str] | None = ()) -> RequestTable:
     """Read a log of requests, plain or gzip; its form is told by its first line.
 
     Azure's, BurstGPT's and Mooncake's clocks begin at the first request. Requests without a
@@ -66,7 +66,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
         The log.
     tiers
         The service's tiers; with two or more, our own form with a column `tier` must name
-        the tier of each request.
+        the tier of each request. None: nobody asks, and the column is not looked at.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def read_requests(path: Path | str, tiers: Sequence[str] = ()) -> RequestTable:
 
 
 def _columns(
-    path: Path, tiers: Sequence[str]
+    path: Path, tiers: Sequence[str] | None
 ) -> tuple[Rows, Floats, Floats, Floats, IntColumn, Prefixes | None]:
     """Return places, arrivals, lengths, tiers and prefixes of a log of any form."""
     if read_lines(path, _EXPECTED)[0].lstrip().startswith(b"{"):
@@ -124,15 +124,15 @@ def _columns(
                 f"arrived_s: the first request comes {arrived_s[0]:.15g} s after the run's start; "
                 "expected less than a year (these look like Unix times: subtract the first)",
             )
-        if which == 0:
+        if which == 0 and tiers is not None:
             tier = _tiers(cells, tiers)
     prompt, output = (cells.parse(cells.columns[name], name, "a whole number") for name in names[1:])
     return cells, arrived_s, prompt, output, tier, None
 
 
-def _refuse_untold_tiers(path: Path, tiers: Sequence[str]) -> None:
+def _refuse_untold_tiers(path: Path, tiers: Sequence[str] | None) -> None:
     """Refuse a log that cannot say which of several tiers a request belongs to."""
-    if len(tiers) > 1:
+    if tiers is not None and len(tiers) > 1:
         refuse(path, None, f"no column tier, but tiers {', '.join(tiers)}; expected the column, or one tier")
 
 
@@ -156,6 +156,8 @@ def _azure_clock(cells: Cells) -> Floats:
 def _tiers(cells: Cells, tiers: Sequence[str]) -> IntColumn:
     """Return the index of each named tier."""
     index = {name: place for place, name in enumerate(tiers)}
+    if not index:
+        cells.refuse(0, "tier: the service has no tiers; expected `tiers` in the scenario, or no such column")
     for row, name in enumerate(cells.columns["tier"]):
         if name not in index:
             cells.refuse(row, f"tier: {shown(name)}; expected one of the service's; {hint(name, tiers)}")

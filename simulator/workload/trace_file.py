@@ -301,11 +301,16 @@ def _matching_schema(path: Path, line: int, header: list[str], schemas: Sequence
         if header.count(name) > 1:
             refuse(path, line, f"column {shown(name)} stands twice in the header; expected it once")
     missing = [[name for name in schema if name not in header] for schema in schemas]
-    which = min(range(len(schemas)), key=lambda index: len(missing[index]) / len(schemas[index]))
+    which = min(
+        range(len(schemas)),
+        key=lambda index: (len(missing[index]) / len(schemas[index]), len(missing[index])),
+    )
     if missing[which]:
         gone = missing[which][0]
         guess = nearest(gone, header)
         near = f" (is {shown(guess)} meant?)" if guess else ""
+        if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+            near = " (columns are parted by commas)"
         refuse(
             path,
             line,

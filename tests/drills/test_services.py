@@ -121,6 +121,16 @@ def test_what_does_not_serve_yet_goes_at_once(drill):
     balanced(run)
 
 
+def test_headroom_of_a_service_that_scales_is_that_of_the_most_replicas(drill):
+    """One of at most two is there at the end; two that are always there have as much left."""
+    one = drill(SCALES, "workloads.chat.warm_start=true")
+    assert one.job("chat/0")["state"] == "running"
+    two = drill(SCENARIO, "workloads.chat.warm_start=true")
+    left = [run.record.services[0].summary["headroom_fraction"] for run in (one, two)]
+    assert 0.5 < left[1] < 1.0
+    assert left[0] == pytest.approx(left[1], rel=1e-6)
+
+
 def test_a_service_that_was_up_before_starts_warm_and_later_ones_cold(drill):
     """With `warm_start` both replicas serve from 0 s. Node 1 fails at 50 s for 25 s; the replica
     that takes the place starts at 75 s and is warm at 175 s, as any other.

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from simulator.cli.commands import datahall
 
 REPLAY, DAY, PREMIUM = "replay/requests", "serving/peak-hours", "serving/premium-tiers"
-SCALED = "serving/autoscaled-day"
+SCALED, CHATS = "serving/autoscaled-day", "serving/prefix-cached-chat"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,12 @@ SCALED = "serving/autoscaled-day"
         (SCALED, ["workloads.chat.replicas.autoscale.every=1 us"], "expected 0.1 s or more"),
         (DAY, ["duration=100000 yr"], "longer than 100 yr"),
         (PREMIUM, ["workloads.chat.tiers.premium.tpot_slo=-1 ms"], "tpot_slo: '-1 ms': must be above 0 s"),
+        (
+            CHATS,
+            ["workloads.chat.engine.block_tokens=48"],
+            "pieces of 512 tokens do not go with blocks of 48",
+        ),
+        (CHATS, ["workloads.chat.engine.speculative={drafts: 2, acceptance: 50 %}"], "together with drafts"),
         (PREMIUM, ["workloads.chat.tiers.premium.tpot_slo=50 ms", "workloads.chat.mode=fluid"], "both"),
     ],
 )
@@ -137,6 +143,27 @@ def test_requests_that_are_turned_away_are_told(tmp_path, monkeypatch, change, a
     assert f"log: {10 - away} of 10 requests; TTFT" in told.stdout
     assert f"log: {away} of 10 requests turned away{why}" in " ".join(told.stdout.split())
     assert f">{away}</td>" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_rows_left_out_and_requests_beyond_the_context_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "0,100,0\n1,0,5\n2,100,5\n3,131073,1\n"
+    (tmp_path / "log.csv").write_text("arrived_s,prompt_tokens,output_tokens\n" + rows)
+    told = CliRunner().invoke(
+        datahall, ["run", REPLAY, "workloads.0.path=log.csv", "-o", "out", "--no-report"]
+    )
+    said = " ".join(told.stdout.split())
+    assert "log: rows of log.csv left out, no prompt tokens: 1" in said
+    assert "log: rows of log.csv left out, no output tokens: 1" in said
+    assert "longer than the 131,072 tokens that llama-3.1-8b was released for" in said
+    assert "served all the same: 1 of 2" in said
+
+
+def test_a_limit_that_is_passed_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    limit = "sites.site.interconnection.limit=1 kW"
+    told = CliRunner().invoke(datahall, ["run", REPLAY, limit, "-o", "out", "--no-report"])
+    assert "above the interconnection's 1 kW: that is checked, not enforced" in " ".join(told.stdout.split())
 
 
 def test_a_service_that_was_never_ready_says_so(tmp_path, monkeypatch):

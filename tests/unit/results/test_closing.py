@@ -228,6 +228,12 @@ def test_services_that_do_not_fit_are_told_in_a_line_each(count):
     assert "more services" not in text
 
 
+def test_a_line_has_room_for_two_tiers():
+    two = {"tiers": service("x")["tiers"][:2], "ttft_p50_s": 9.0, "ttft_p99_s": 99.0}
+    text = " ".join(" ".join(lines(services=[service(name) | two for name in "abcd"])).split())
+    assert text.count("TTFT tier-0 0.2/12 s, tier-1 0.2/12 s, TPOT 30/50 ms; STABLE") == 4
+
+
 def test_what_is_left_out_says_how_much_and_where():
     text = "\n".join(lines(**{**FULL, "services": FULL["services"] * 2}))
     assert "more lines in the report)" in text

@@ -36,6 +36,21 @@ def test_tiers_are_named(tmp_path):
     assert read_requests(path, ("premium", "standard")).tier.tolist() == [1, 0]
 
 
+def test_a_column_of_tiers_needs_tiers_unless_nobody_asks(tmp_path):
+    path = written(tmp_path, "arrived_s,prompt_tokens,output_tokens,tier\n0,1,1,premium\n")
+    with pytest.raises(TraceError, match="the service has no tiers; expected `tiers` in the scenario"):
+        read_requests(path)
+    assert read_requests(path, None).tier.tolist() == [0]
+
+
+def test_semicolons_are_recognised_and_a_tier_is_not_asked_for(tmp_path):
+    path = written(tmp_path, "arrived_s;prompt_tokens;output_tokens\n0;1;1\n")
+    with pytest.raises(
+        TraceError, match=r"parted by commas\); expected arrived_s, prompt_tokens, output_tokens;"
+    ):
+        read_requests(path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
