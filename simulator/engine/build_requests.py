@@ -10,7 +10,8 @@ import numpy as np
 from simulator.engine.build_jobs import JobBuilder
 from simulator.foundation.errors import BuildError, CatalogError
 from simulator.foundation.step_series import StepSeries
-from simulator.foundation.units import render
+from simulator.foundation.units import HOUR_S, render
+from simulator.llm.memory import kv_precision_of
 from simulator.performance.serving import serving_profile
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.served_queues import queues_of
@@ -163,9 +164,9 @@ class RequestBuilder:
             assert demand.requests_per_user_per_s is not None
             wanted = Demand.of_users(demand.users, demand.requests_per_user_per_s, *rhythm)
         else:
-            assert demand.gpu_seconds_per_s is not None
+            assert demand.gpu_hours_per_s is not None
             wanted = Demand.of_gpu_time(
-                demand.gpu_seconds_per_s,
+                demand.gpu_hours_per_s * HOUR_S,
                 self._gpu_s_per_request(service, self.lengths(service)),
                 *rhythm,
             )
@@ -202,7 +203,10 @@ class RequestBuilder:
             gpu,
             tensor_parallel=service.tensor_parallel,
             attention_data_parallel=service.attention_data_parallel,
+            expert_parallel=service.expert_parallel,
+            engine=service.engine.software,
             precision=service.engine.precision,
+            kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
         )
         batch = 64 * service.attention_data_parallel
         context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0

@@ -32,8 +32,10 @@ class Demand(Branch):
         default=None,
         description="Mean pause of each user between an answer and the next request: a closed loop.",
     )
-    gpu_seconds_per_s: Rate | None = Field(
-        default=None, alias="gpu_hours", description='GPU-hours over time: "30_000 per month".'
+    gpu_hours_per_s: Rate | None = Field(
+        default=None,
+        alias="gpu_hours",
+        description='GPU-hours over time, at batches of 64 for each attention group: "30_000 per month".',
     )
     shape: Words = Field(default="flat", description="Catalog name of a weekly rhythm.")
     peak_to_mean: Amount | None = Field(
