@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from simulator.foundation.errors import BuildError, CatalogError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S, render
 from simulator.llm.memory import kv_precision_of
-from simulator.performance.serving import serving_profile
+from simulator.performance.serving import prefill_pairs, serving_profile
 from simulator.scenario.served_model import served_architecture
 from simulator.scenario.served_queues import queues_of
 from simulator.scenario.services import Service
@@ -194,7 +195,7 @@ class RequestBuilder:
         )
 
     def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
-        """Return the GPU-seconds of a mean request at the batch a busy replica runs. [s]"""
+        """Return the GPU-seconds of a mean request in the batch of a busy replica, its prompt too. [s]"""
         jobs = self.jobs
         architecture = served_architecture(service, self.scenario.catalog)
         _, gpu = jobs.machine(jobs.pools_of(queues_of(service, self.scenario)[0])[0])
@@ -211,4 +212,11 @@ class RequestBuilder:
         batch = 64 * service.attention_data_parallel
         context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
         step_s = profile.roofline.iteration_ps(batch, batch, int(batch * context)) / 1e12
-        return step_s * lengths.mean_output_tokens / batch * service.gpus_per_replica
+        prompt = math.ceil(lengths.mean_prompt_tokens)
+        # What reading a prompt adds to an iteration that others decode in: weights are read but once.
+        mixed = profile.roofline.iteration_ps(
+            batch + prompt, batch + 1, int(batch * context), prefill_pairs(prompt)
+        )
+        prompt_s = mixed / 1e12 - step_s
+        answer_s = step_s * lengths.mean_output_tokens / batch
+        return (prompt_s + answer_s) * service.gpus_per_replica

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.catalog.shelf import Catalog
 from simulator.llm.architecture import Architecture
-from simulator.performance.serving import serving_profile
+from simulator.performance.serving import prefill_pairs, serving_profile
 from tests.drills.one_service import one_service
 
 SCENARIO = one_service(
@@ -22,10 +22,14 @@ SCENARIO = one_service(
 
 
 @pytest.mark.parametrize(
-    ("software", "kv"), [("vllm", None), ("trtllm", None), ("vllm", "fp8")], ids=["vllm", "trtllm", "narrow"]
+    ("software", "kv", "prompt"),
+    [("vllm", None, 64), ("trtllm", None, 64), ("vllm", "fp8", 64), ("vllm", None, 1200)],
+    ids=["vllm", "trtllm", "narrow", "long"],
 )
-def test_24_gpu_hours_a_day_keep_one_gpu_busy(drill, software, kv):
-    """By hand: 64 that remember 64 and half of 640 tokens each take 640 passes for 64 answers."""
+def test_24_gpu_hours_a_day_keep_one_gpu_busy(drill, software, kv, prompt):
+    """By hand: 64 that remember a prompt and half of 640 tokens each take 640 passes for 64 answers, and
+    each prompt is read in a pass of the 64, which takes as much longer.
+    """
     catalog = Catalog.shipped()
     replica = serving_profile(
         Architecture.from_spec(catalog.model("llama-3.1-8b")),
@@ -34,9 +38,11 @@ def test_24_gpu_hours_a_day_keep_one_gpu_busy(drill, software, kv):
         engine=software,
         kv_precision=kv or "bf16",
     )
-    each_s = 640 * replica.roofline.iteration_ps(64, 64, 64 * (64 + 320)) / 1e12 / 64
+    pass_s = replica.roofline.iteration_ps(64, 64, 64 * (prompt + 320)) / 1e12
+    read = replica.roofline.iteration_ps(64 + prompt, 65, 64 * (prompt + 320), prefill_pairs(prompt))
+    each_s = 640 * pass_s / 64 + read / 1e12 - pass_s
     said = f"software: {software}" + (f", kv_precision: {kv}" if kv else "")
-    run = drill(SCENARIO, f"workloads.chat.engine={{{said}}}")
+    run = drill(SCENARIO, f"workloads.chat.engine={{{said}}}", f"workloads.chat.lengths.prompt_mean={prompt}")
     arrived = run.record.services[0].counters["requests_in"]
     assert arrived == pytest.approx(100.0 / each_s, abs=1.5)
     assert arrived > 500
