@@ -396,7 +396,7 @@ TestTwinAndKernelApartSharing.settings = settings(max_examples=100, stateful_ste
     "machine", [TwinAndKernel, TwinAndLeanKernel, TwinAndKernelApart, TwinAndKernelApartSharing]
 )
 def test_twin_and_kernel_at_length(machine):
-    machine.TestCase.settings = settings(max_examples=2500, stateful_step_count=40)
+    machine.TestCase.settings = settings(max_examples=1500, stateful_step_count=40)
     machine.TestCase().runTest()
 
 
