@@ -31,7 +31,7 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
         What `digest.digest` has found of services, limits and jobs.
     """
     said = [
-        f"{service['name']} {_unsteady(run, service)}"
+        f"{service['name']} {_UNSTEADY[service['stability']]}"
         for service in found["services"]
         if service.get("stability") in _UNSTEADY and not _sheds(service)
     ]
@@ -58,14 +58,6 @@ def to_watch(run: Run, found: Mapping[str, Any]) -> list[str]:
     if unset:
         said.append(f"{unset} of {total} {DEFAULTS}")
     return said or ["nothing to watch: all values were set, no limit failed, nothing left its measured range"]
-
-
-def _unsteady(run: Run, service: Mapping[str, Any]) -> str:
-    """Return what a verdict means for percentiles: a flow has those of each hour, and their mean."""
-    said = _UNSTEADY[service["stability"]]
-    if _workload(run, service["name"]).get("mode") != "fluid":
-        return said
-    return f"{said}; in mode fluid they are means of each hour's, which few such hours lift"
 
 
 def _sheds(service: Mapping[str, Any]) -> bool:

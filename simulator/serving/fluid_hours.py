@@ -18,6 +18,9 @@ FloatArray = NDArray[np.float64]
 #: Standard deviations from the median to the 99th percentile of a normal distribution.
 _P99_SIGMAS: Final = 2.3263478740408408
 
+#: Of the waits in a stretch, evenly, those that the whole run remembers.
+_KEPT: Final = slice(5, None, 10)
+
 #: The metrics that time in the backlog adds to, and which quantile of it; None: its mean.
 _ADDED: Final = {"ttft_p50_s": 0.5, "ttft_p99_s": 0.99, "e2e_p50_s": 0.5, "e2e_mean_s": None}
 
@@ -52,7 +55,8 @@ class FluidHours:
         self._hours: dict[int, _Hour] = {}
         tiers = len(rules.tiers)
         self._served = np.zeros(tiers + 1)
-        self._latency_s = np.zeros((len(METRICS), tiers + 1))
+        self._stretches: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+        """Of each stretch, by tier: requests, latencies without the backlog, some waits in it."""
         self._within_slo = np.zeros(tiers)
 
     def add(
@@ -94,12 +98,14 @@ class FluidHours:
         if not counts[-1] or not capacity_per_s:
             return
         self._served += counts
-        found = _added(served, waits_s)
+        found = np.zeros((len(METRICS), len(counts)))
         for table, count in tables:
             found += count * table.capacity_per_s / capacity_per_s * table.latency_at(load)
         found = np.nan_to_num(found)
+        waits = waits_s[:, _KEPT] if waits_s.any() else np.zeros((len(served), 1))
+        self._stretches.append((served, found[:, :-1], waits))
+        found = found + _added(served, waits_s)
         hour.latency_s += counts * found
-        self._latency_s += counts * found
         rules = self._rules
         for code, (ttft_slo_s, tpot_slo_s) in enumerate(zip(rules.ttft_slo_s, rules.tpot_slo_s, strict=True)):
             # One of the two is infinite, see `fluid.FluidCrowd`: their product is the share that met both.
@@ -118,15 +124,16 @@ class FluidHours:
         return hourly_columns(self._rules.name, rows)
 
     def summary(self) -> dict[str, Any]:
-        """Return the mean over all requests of their hour's percentiles, whole and by tier."""
-        names = (*self._rules.tiers, "all")
+        """Return latencies of all requests together, whole and by tier.
+
+        Requests that waited as long in a stretch stand for a log-normal distribution of its median
+        and 99th percentile; quantiles are those of all of them mixed.
+        """
+        tiers = range(len(self._rules.tiers))
         by_name: dict[str, dict[str, Any]] = {}
-        for code, name in enumerate(names):
+        for code, name in enumerate((*self._rules.tiers, "all")):
             judged = float(self._served[code])
-            found: dict[str, Any] = {
-                metric: float(total[code]) / judged if judged else math.nan
-                for metric, total in zip(METRICS, self._latency_s, strict=True)
-            }
+            found = _of_all(self._stretches, tiers if name == "all" else (code,))
             found["requests"] = self._rules.weight * judged
             within = float(np.sum(self._within_slo) if name == "all" else self._within_slo[code])
             found["slo_attainment_fraction"] = within / judged if judged else math.nan
@@ -176,6 +183,67 @@ def _added(served: FloatArray, waits_s: FloatArray) -> FloatArray:
     for metric, share in _ADDED.items():
         found[METRICS.index(metric)] = [_wait_s(*column, share) for column in columns]
     return found
+
+
+def _of_all(
+    stretches: Sequence[tuple[FloatArray, FloatArray, FloatArray]], tiers: Sequence[int]
+) -> dict[str, Any]:
+    """Return each metric over the requests of some tiers in all stretches. [s]"""
+    parts = [
+        (served[tier] / len(wait_s), found[:, tier], wait_s)
+        for served, found, waits_s in stretches
+        for tier in tiers
+        if served[tier] > 0.0
+        for wait_s in [waits_s[tier]]
+    ]
+    if not parts:
+        return dict.fromkeys(METRICS, math.nan)
+    counts = np.concatenate([np.full(len(wait_s), count) for count, _, wait_s in parts])
+    waited_s = np.concatenate([wait_s for _, _, wait_s in parts])
+    latency_s = np.concatenate(
+        [np.repeat(found[:, None], len(wait_s), axis=1) for _, found, wait_s in parts], 1
+    )
+    of = {
+        metric: column if metric.startswith("tpot") else column + waited_s
+        for metric, column in zip(METRICS, latency_s, strict=True)
+    }
+    found = {
+        f"{metric}_{name}_s": _mixed_s(share, counts, of[f"{metric}_p50_s"], of[f"{metric}_p99_s"])
+        for metric in ("ttft", "tpot")
+        for name, share in (("p50", 0.5), ("p99", 0.99))
+    }
+    found["e2e_p50_s"] = _wait_s(of["e2e_p50_s"], counts, 0.5)
+    found["e2e_mean_s"] = float(np.average(of["e2e_mean_s"], weights=counts))
+    return found
+
+
+def _mixed_s(share: float, counts: FloatArray, median_s: FloatArray, p99_s: FloatArray) -> float:
+    """Return a quantile of log-normal distributions mixed by counts. [s]
+
+    Examples
+    --------
+    >>> one, ten = np.array([1.0]), np.array([10.0])
+    >>> round(_mixed_s(0.99, one, one, ten), 6), round(_mixed_s(0.5, one, one, ten), 6)
+    (10.0, 1.0)
+    >>> round(_mixed_s(0.5, np.array([9.0, 1.0]), np.array([1.0, 500.0]), np.array([2.0, 900.0])), 2)
+    1.04
+    """
+    from scipy.special import ndtr
+
+    known = (counts > 0.0) & (median_s > 0.0)
+    if not known.any():
+        return 0.0 if counts.any() else math.nan
+    weights = counts[known] / counts[known].sum()
+    centre = np.log(median_s[known])
+    sigma = np.maximum(np.log(np.maximum(p99_s[known], median_s[known])) - centre, 1e-9) / _P99_SIGMAS
+    low, high = float(np.min(centre - 5.0 * sigma)), float(np.max(centre + 5.0 * sigma))
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        if float(weights @ ndtr((middle - centre) / sigma)) < share:
+            low = middle
+        else:
+            high = middle
+    return math.exp(high)
 
 
 def _wait_s(waits_s: FloatArray, weights: FloatArray, share: float | None) -> float:

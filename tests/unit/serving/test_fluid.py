@@ -148,6 +148,11 @@ def test_better_tiers_leave_a_backlog_first_as_they_do_in_full():
             assert seen[name][gold] < 0.5 > true[name][gold]
             assert seen[name][plain] == pytest.approx(true[name][plain], rel=0.25), (hour, name)
     assert seen["ttft_p99_s"][5] > 1000.0
+    # Over all three hours: a quarter of those who wait came before and after.
+    whole, truth = flow.summary()["tiers"], full.summary()["tiers"]
+    for name in ("ttft_p50_s", "ttft_p99_s"):
+        assert whole["plain"][name] == pytest.approx(truth["plain"][name], rel=0.3), name
+        assert whole["gold"][name] < 0.5 > truth["gold"][name]
 
 
 def test_requests_are_conserved_through_a_backlog_and_out_of_it():
