@@ -12,9 +12,8 @@ from simulator.engine.build_jobs import JobBuilder
 from simulator.foundation.errors import BuildError, CatalogError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S, render
-from simulator.llm.memory import kv_precision_of
-from simulator.performance.serving import prefill_pairs, serving_profile
-from simulator.scenario.served_model import served_architecture
+from simulator.performance.serving import prefill_pairs
+from simulator.scenario.served_profile import served_profile
 from simulator.scenario.served_queues import queues_of
 from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
@@ -197,18 +196,8 @@ class RequestBuilder:
     def _gpu_s_per_request(self, service: Service, lengths: Lengths) -> float:
         """Return the GPU-seconds of a mean request in the batch of a busy replica, its prompt too. [s]"""
         jobs = self.jobs
-        architecture = served_architecture(service, self.scenario.catalog)
         _, gpu = jobs.machine(jobs.pools_of(queues_of(service, self.scenario)[0])[0])
-        profile = serving_profile(
-            architecture,
-            gpu,
-            tensor_parallel=service.tensor_parallel,
-            attention_data_parallel=service.attention_data_parallel,
-            expert_parallel=service.expert_parallel,
-            engine=service.engine.software,
-            precision=service.engine.precision,
-            kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
-        )
+        profile = served_profile(service, self.scenario.catalog, gpu)
         batch = 64 * service.attention_data_parallel
         context = lengths.mean_prompt_tokens + lengths.mean_output_tokens / 2.0
         step_s = profile.roofline.iteration_ps(batch, batch, int(batch * context)) / 1e12

@@ -18,12 +18,13 @@ from simulator.engine.world import ServicePlan
 from simulator.foundation.errors import BuildError
 from simulator.foundation.step_series import StepSeries
 from simulator.foundation.units import HOUR_S
-from simulator.llm.memory import kv_blocks, kv_bytes_per_token, kv_precision_of, weight_bytes_per_gpu
+from simulator.llm.memory import kv_blocks, kv_bytes_per_token, weight_bytes_per_gpu
 from simulator.performance.given import GivenProfile
 from simulator.performance.iteration_table import read_iteration_table
-from simulator.performance.serving import ServingProfile, serving_profile
+from simulator.performance.serving import ServingProfile
 from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture, served_name
+from simulator.scenario.served_profile import served_kv_precision, served_profile
 from simulator.scenario.served_queues import queues_of
 from simulator.scenario.services import Service
 from simulator.serving.batch_rule import BatchRule
@@ -73,7 +74,7 @@ class ServiceBuilder:
         if rule.drafts:
             seeds = jobs.streams.stream(f"service/{service.name}/drafts")
             rule = replace(rule, draft_seed=int(seeds.integers(1 << 62)))
-        kv_precision = service.engine.kv_precision or kv_precision_of(service.engine.precision)
+        kv_precision = served_kv_precision(service)
         tiers = service.tiers
         self._check_mode(service)
         self._check_weights(service, pools)
@@ -83,15 +84,10 @@ class ServiceBuilder:
         def profile(pool: int) -> ServingProfile:
             if pool not in profiles:
                 _, gpu = jobs.machine(pool)
-                modelled = serving_profile(
-                    architecture,
+                modelled = served_profile(
+                    service,
+                    catalog,
                     gpu,
-                    tensor_parallel=service.tensor_parallel,
-                    attention_data_parallel=service.attention_data_parallel,
-                    expert_parallel=service.expert_parallel,
-                    engine=service.engine.software,
-                    precision=service.engine.precision,
-                    kv_precision=kv_precision,
                     cpu_overhead_s=engine.cpu_overhead_s,
                     cpu_overhead_per_sequence_s=engine.cpu_overhead_per_sequence_s,
                     overlaps_cpu=engine.overlaps_cpu,

@@ -16,7 +16,6 @@ from simulator.llm.memory import (
     WEIGHT_BYTES,
     check_training_memory,
     kv_blocks,
-    kv_precision_of,
 )
 from simulator.llm.number_formats import weight_format
 from simulator.network.topology import Fabric, Machines, Topology
@@ -28,6 +27,7 @@ from simulator.scenario.said import Route
 from simulator.scenario.script import LeafFault, LinkFault, NicFault, SwitchFault
 from simulator.scenario.served_engine import served_engine, served_rule
 from simulator.scenario.served_model import served_architecture
+from simulator.scenario.served_profile import served_kv_precision
 from simulator.scenario.services import Service
 from simulator.scenario.sites import Site
 from simulator.scenario.training_layout import given_layout
@@ -353,7 +353,7 @@ def _service(
                 tensor_parallel=ranks,
                 attention_data_parallel=groups,
                 precision=service.engine.precision,
-                kv_precision=service.engine.kv_precision or kv_precision_of(service.engine.precision),
+                kv_precision=served_kv_precision(service),
                 block_tokens=engine.block_tokens,
                 memory_fraction=engine.memory_fraction,
                 token_budget=engine.token_budget,
